@@ -1,0 +1,59 @@
+/* store.h - L1: the memory cache of the whole process, shared by all threads, bounded in bytes.
+ *
+ * Sharded by the hash of the key. An entry is immutable once put; readers hold references, so a body is written to a
+ * socket without a copy while the entry is already replaced. The byte bound covers header, key, value and table.
+ * Times are loop_now_ms. fresh_until <= stale_until: between them an entry may be served as stale.
+ */
+#ifndef CACHE_STORE_H
+#define CACHE_STORE_H
+
+#include "base/fail.h"
+#include "base/str.h"
+
+struct cache_store;
+
+#define CACHE_TAGS_MAX 8
+struct cache_entry {                     /* read-only for all but store.c */
+    uint64_t created_ms, fresh_until_ms, stale_until_ms;
+    uint32_t refs;                       /* atomic */
+    uint32_t key_len, value_len;
+    uint32_t kind;                       /* the owner's word: e.g. 0 JSON, 1 a whole response */
+    uint32_t meta_len;                   /* the value starts with this many bytes of meta data */
+    uint8_t private_part[];              /* key, value and the store's own fields */
+};
+struct str cache_entry_key(const struct cache_entry *entry);
+struct str cache_entry_meta(const struct cache_entry *entry);
+struct str cache_entry_value(const struct cache_entry *entry);     /* without the meta data */
+
+struct cache_put {
+    struct str key, meta, value;         /* copied */
+    uint32_t kind;
+    uint64_t ttl_ms, stale_ms;
+    struct str tags[CACHE_TAGS_MAX];
+    unsigned tag_count;
+    uint64_t tag_mark;                   /* from cache_store_mark, taken before the value was read: an entry whose tags were
+                                          * dropped since is not put (FAIL_CANCELLED). 0: not checked */
+};
+struct cache_stats { uint64_t hits, misses, stale, puts, evictions, expirations, drops; size_t entries, bytes, bytes_max; };
+
+MUST_USE enum fail cache_store_open(size_t bytes_max, struct cache_store **out);
+void cache_store_close(struct cache_store *store);                 /* entries still referenced live on until unref */
+
+enum cache_found { CACHE_MISS, CACHE_FRESH, CACHE_STALE };
+/* On FRESH and STALE *out is a reference: cache_entry_unref it. Any thread. */
+enum cache_found cache_store_get(struct cache_store *store, struct str key, uint64_t now_ms, struct cache_entry **out);
+/* Puts a copy. out (may be NULL) gets a reference to the new entry. FAIL_FULL: too large (over 1/8 of a shard) or no room. */
+MUST_USE enum fail cache_store_put(struct cache_store *store, const struct cache_put *put, uint64_t now_ms, struct cache_entry **out);
+/* An entry that is not in the store but looks like one (a value just loaded that cannot be cached). */
+struct cache_entry *cache_entry_loose(const struct cache_put *put, uint64_t now_ms);
+bool cache_store_remove(struct cache_store *store, struct str key);
+/* Every entry that carries the tag is a miss from now on; O(1). */
+void cache_store_drop_tag(struct cache_store *store, struct str tag);
+uint64_t cache_store_mark(struct cache_store *store);              /* a point in the order of drops and removes */
+void cache_store_purge(struct cache_store *store);                 /* all entries; O(shards) */
+void cache_store_stats(struct cache_store *store, struct cache_stats *out);
+void cache_store_sweep(struct cache_store *store, uint64_t now_ms); /* frees some expired entries; call now and then */
+struct cache_entry *cache_entry_ref(struct cache_entry *entry);
+void cache_entry_unref(struct cache_entry *entry);                 /* NULL is fine */
+
+#endif
