@@ -1,0 +1,43 @@
+/* server.h - listens on one loop and feeds requests to a handler.
+ *
+ * Path: [http/server] > http/conn > http/parse > http/route > serve/response or script/handler
+ */
+#ifndef HTTP_SERVER_H
+#define HTTP_SERVER_H
+
+#include "base/fail.h"
+#include "http/reply.h"
+#include "http/request.h"
+#include "loop/loop.h"
+
+struct http_handler {
+    void *arg;
+    void (*on_head)(void *arg, struct http_request *request);    /* NULL, or: before the body is read; may reply (then no on_request) */
+    void (*on_request)(void *arg, struct http_request *request); /* the body is complete; reply now or later */
+    void (*on_abort)(void *arg, struct http_request *request);   /* the client left before the reply, which is still owed */
+    /* After each reply was handed over (not on aborts before any): for logs and metrics. bytes: of the body. */
+    void (*on_done)(void *arg, const struct http_request *request, int status, size_t bytes, uint64_t took_ns);
+};
+struct http_settings {
+    const char *host; int port;          /* host an address literal, or /path of a unix socket */
+    bool reuse_port;
+    int backlog;
+    struct http_limits limits;
+    unsigned header_ms, body_ms, idle_ms, write_ms;   /* 10 s, 30 s, 75 s, 30 s: whole head; whole body; between requests; a write that does not move */
+    unsigned body_rate_min;              /* bytes/s averaged over 5 s once 5 s have passed; 0: off. default 500 */
+    unsigned conns_max;                  /* over it: 503 and close. default 20,000 for the process */
+    unsigned requests_per_conn;          /* then Connection: close. 0: no limit */
+};
+struct http_stats { uint64_t accepted, requests, bad, aborted, bytes_in, bytes_out; unsigned open, in_flight; };
+
+struct http_server;
+void http_settings_default(struct http_settings *settings);
+MUST_USE enum fail http_server_open(struct loop *loop, const struct http_settings *settings, const struct http_handler *handler,
+                                    struct http_server **out, char *why, size_t why_bytes);
+int http_server_port(const struct http_server *server);
+/* Stops accepting, answers what is in flight with Connection: close, closes idle connections, cuts the rest after drain_ms;
+ * then on_closed and the server is gone. */
+void http_server_close(struct http_server *server, unsigned drain_ms, void (*on_closed)(void *arg), void *arg);
+void http_server_stats(const struct http_server *server, struct http_stats *out);
+
+#endif
