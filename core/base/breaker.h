@@ -1,8 +1,10 @@
 /* breaker.h - circuit breaker: after too many failures nobody asks again for a while, then one asks first.
  *
- * CLOSED -> OPEN  [breaker_failed: failures_max in a row, or ratio over a window]
+ * CLOSED -> OPEN  [breaker_failed: failures_max in a row, or too many in a window]
  * OPEN -> HALF    [breaker_allows after open_ms; exactly one caller gets true, as the prober]
  * HALF -> CLOSED  [breaker_worked]     HALF -> OPEN, twice as long up to open_ms_max [breaker_failed]
+ * A prober that does not report within another open_ms is given up: the next caller probes.
+ * The window: at least window_calls calls and window_failures failures within window_ms. A limit of 0 is off.
  * Pure: it is told the time. Not thread-safe; its owner is.
  */
 #ifndef BASE_BREAKER_H

@@ -17,7 +17,7 @@ void json_add_string(struct buf *out, struct str text);       /* with quotes; te
 void json_add_double(struct buf *out, double value);          /* shortest text that reads back equal; NaN and infinities as strings "NaN", "Infinity", "-Infinity" (as to_json) */
 
 struct json_sink {
-    /* Each returns false to stop the reader (json_read gives FAIL_CANCELLED). Strings are decoded and live only
+    /* Each may be NULL: not of interest. Each returns false to stop the reader (json_read gives FAIL_CANCELLED). Strings are decoded and live only
      * for the call. */
     bool (*on_null)(void *arg);
     bool (*on_bool)(void *arg, bool value);

@@ -25,6 +25,7 @@ struct str str_split(struct str *text, char at);
 bool str_int64(struct str text, int64_t *out);               /* [-]digits */
 bool str_uint64(struct str text, uint64_t *out);             /* digits */
 bool str_utf8(struct str text);                              /* valid UTF-8 (RFC 3629: no surrogates, no overlong) */
+size_t str_utf8_prefix(struct str text);                     /* how many bytes from the start on are valid UTF-8 */
 /* Percent-decodes into `out` (text.len bytes suffice; may be text.data itself); '+' becomes a space if asked.
  * Returns the length, or -1 for a broken escape. */
 ptrdiff_t str_percent_decode(struct str text, bool plus_is_space, char *out);
