@@ -1,0 +1,40 @@
+/* response.h - the response cache: a route's fresh answer is written from memory without entering Lua.
+ *
+ * Key: "R", path, query and the request fields the route names in `vary`. Routes that ask who the caller is are never
+ * cached here (wick check refuses the combination). Only 200 answers to GET and HEAD are kept, in memory (L1) only.
+ *
+ *   FRESH -> sent, X-Cache: HIT; If-None-Match -> 304
+ *   STALE -> the first to ask runs the handler, the others are sent the stale answer, X-Cache: STALE
+ *   MISS  -> the first to ask runs the handler (RUN), the others wait for its answer (single-flight)
+ *   A handler that ends with 5xx while a stale answer is there: the stale one is sent.
+ */
+#ifndef SERVE_RESPONSE_H
+#define SERVE_RESPONSE_H
+
+#include "cache/read.h"
+#include "http/reply.h"
+
+struct serve_policy {                 /* of a route; borrowed as long as the route */
+    uint64_t ttl_ms, stale_ms;
+    struct str tags[CACHE_TAGS_MAX];
+    unsigned tag_count;
+    struct str vary[4];
+    unsigned vary_count;
+};
+struct serve_fill;                    /* the duty of a request that runs the handler: end it with serve_response_send, or _abandon */
+
+enum serve_response { SERVE_DONE, SERVE_WAITS, SERVE_RUN };
+/* DONE: replied. WAITS: on_run or a reply follows later: on_run(arg, request, fill) when this request must run the handler
+ * after all. RUN: run the handler now; *fill is its duty. If the client leaves while it waits call serve_response_leave. */
+typedef void serve_on_run(void *arg, struct http_request *request, struct serve_fill *fill);
+enum serve_response serve_response_try(struct cache *cache, const struct serve_policy *policy, struct http_request *request,
+                                       serve_on_run *on_run, void *arg, struct serve_fill **fill);
+/* Sends the handler's answer; keeps it when it is a 200. With fill NULL it just sends with ETag (uncached routes). The request is gone. */
+void serve_response_send(struct serve_fill *fill, struct http_request *request, const struct http_reply *reply);
+void serve_response_abandon(struct serve_fill *fill);           /* the handler ends without an answer to keep (client gone) */
+void serve_response_leave(struct http_request *request);        /* on_abort of a request that WAITS; replies for it */
+/* Strong ETag of a body: 18 characters with quotes; the same on every node. */
+void serve_etag(struct str body, char out[19]);
+bool serve_etag_matches(struct str if_none_match, const char *etag);
+
+#endif
