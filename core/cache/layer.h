@@ -17,12 +17,12 @@ struct cache_layer_get {
     void *arg;
     enum fail fail;                                        /* FAIL_OK, FAIL_MISSING, or why it could not be asked */
     struct str value;                                      /* borrowed for the callback */
-    uint64_t ttl_left_ms;
-    void *layer_data[12];
+    void *layer_data[40];                                  /* the layer's */
 };
 struct cache_layer {
     void *arg;
     void (*get)(void *arg, struct cache_layer_get *get);
+    void (*cancel)(void *arg, struct cache_layer_get *get);                      /* on_got will not come any more */
     void (*put)(void *arg, struct str key, struct str value, uint64_t ttl_ms);   /* copies; nobody waits */
     void (*remove)(void *arg, struct str key);                                   /* nobody waits */
     bool (*is_open)(void *arg);                                                  /* false: do not even ask now */

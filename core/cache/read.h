@@ -44,6 +44,7 @@ struct cache_read {
     /* private */
     uint64_t mark;
     bool leads;
+    unsigned retries;
     struct cache_waiter waiter;
     struct cache_layer_get get;
 };

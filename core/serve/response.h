@@ -25,14 +25,15 @@ struct serve_fill;                    /* the duty of a request that runs the han
 
 enum serve_response { SERVE_DONE, SERVE_WAITS, SERVE_RUN };
 /* DONE: replied. WAITS: on_run or a reply follows later: on_run(arg, request, fill) when this request must run the handler
- * after all. RUN: run the handler now; *fill is its duty. If the client leaves while it waits call serve_response_leave. */
+ * after all; *fill is its place in the queue: if the client leaves meanwhile, call serve_response_leave with it. RUN: run the
+ * handler now; *fill is its duty, or NULL when there is none (the request cannot be cached). */
 typedef void serve_on_run(void *arg, struct http_request *request, struct serve_fill *fill);
 enum serve_response serve_response_try(struct cache *cache, const struct serve_policy *policy, struct http_request *request,
                                        serve_on_run *on_run, void *arg, struct serve_fill **fill);
 /* Sends the handler's answer; keeps it when it is a 200. With fill NULL it just sends with ETag (uncached routes). The request is gone. */
 void serve_response_send(struct serve_fill *fill, struct http_request *request, const struct http_reply *reply);
 void serve_response_abandon(struct serve_fill *fill);           /* the handler ends without an answer to keep (client gone) */
-void serve_response_leave(struct http_request *request);        /* on_abort of a request that WAITS; replies for it */
+void serve_response_leave(struct serve_fill *waiting);          /* on_abort of a request that WAITS; replies for it */
 /* Strong ETag of a body: 18 characters with quotes; the same on every node. */
 void serve_etag(struct str body, char out[19]);
 bool serve_etag_matches(struct str if_none_match, const char *etag);

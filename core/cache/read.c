@@ -1,0 +1,287 @@
+/* read.c - read-through: memory first, then one flight for all who miss, then the layer below, then the loader.
+ *
+ * DESIGN  The state table is in read.h. Leadership of the key's flight is the duty to land it: whoever got CACHE_LEADS ends
+ *         it exactly once, by cache_read_fill, cache_read_fail or cache_read_cancel, or by finding the value below.
+ * HOLDS   leads implies the flight of `key` is open. An entry with tags never goes to the layer below nor comes from it,
+ *         since a dropped tag does not reach it there.
+ * Below   a value is stored with a head of 16 bytes: magic, length of its meta data, and the wall-clock time it ends, so that
+ *         memory never keeps it longer than the layer would.
+ * Path:   serve/response, script/bind_cache > [cache/read] > cache/store, cache/flight, cache/layer
+ */
+#include "cache/read.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+#include <assert.h>
+
+enum { BELOW_HEAD = 16, RETRIES_MAX = 3 };
+static const char below_magic[4] = { 'w', 'k', '0', '1' };
+
+static void on_got(struct cache_layer_get *get);
+static void on_landed(struct cache_waiter *waiter);
+
+static bool uses_layer(const struct cache_read *read)
+{
+    const struct cache_layer *layer = read->cache->layer;
+    return layer && !read->skip_layer && read->tag_count == 0 && layer->is_open(layer->arg);
+}
+
+static void land(struct cache_read *read, enum fail fail, struct cache_entry *entry)
+{
+    assert(read->leads);
+    read->leads = false;
+    cache_flight_land(read->cache->flights, read->key, fail, entry);
+}
+
+static enum cache_read_state found(struct cache_read *read, enum cache_source source)
+{
+    read->source = source;
+    return read->state = CACHE_READ_HIT;
+}
+
+/* The leader's next step: the layer below, or the caller's loader. */
+static enum cache_read_state ask_below(struct cache_read *read)
+{
+    read->mark = cache_store_mark(read->cache->store);
+    if (!uses_layer(read))
+        return read->state = CACHE_READ_LOAD;
+    const struct cache_layer *layer = read->cache->layer;
+    read->get.key = read->key;
+    read->get.on_got = on_got;
+    read->get.arg = read;
+    read->state = CACHE_READ_WAIT;
+    layer->get(layer->arg, &read->get);
+    return read->state;
+}
+
+static enum cache_read_state join(struct cache_read *read)
+{
+    read->waiter.on_landed = on_landed;
+    read->waiter.arg = read;
+    switch (cache_flight_join(read->cache->flights, read->key, &read->waiter, read->timeout_ms)) {
+    case CACHE_FOLLOWS:
+        return read->state = CACHE_READ_WAIT;
+    case CACHE_REFUSED:
+        read->fail = FAIL_FULL;
+        return read->state = CACHE_READ_FAILED;
+    case CACHE_LEADS:
+        break;
+    }
+    read->leads = true;
+    /* Another flight may have landed between the look-up and the join. */
+    struct cache_entry *entry = NULL;
+    switch (cache_store_get(read->cache->store, read->key, loop_now_ms(read->cache->loop), &entry)) {
+    case CACHE_FRESH:
+        read->entry = entry;
+        land(read, FAIL_OK, entry);
+        return found(read, CACHE_FROM_L1);
+    case CACHE_STALE:
+        cache_entry_unref(entry);
+        break;
+    case CACHE_MISS:
+        break;
+    }
+    return ask_below(read);
+}
+
+/* The entry is stale: serve it, and refresh it when nobody does. */
+static enum cache_read_state stale(struct cache_read *read)
+{
+    read->source = CACHE_FROM_L1;
+    read->waiter.on_landed = on_landed;
+    read->waiter.arg = read;
+    switch (cache_flight_join(read->cache->flights, read->key, &read->waiter, read->timeout_ms)) {
+    case CACHE_LEADS:
+        read->leads = true;
+        read->must_load = true;
+        read->mark = cache_store_mark(read->cache->store);
+        break;
+    case CACHE_FOLLOWS:
+        cache_flight_leave(&read->waiter);
+        break;
+    case CACHE_REFUSED:
+        break;
+    }
+    return read->state = CACHE_READ_STALE;
+}
+
+static enum cache_read_state look(struct cache_read *read)
+{
+    read->fail = FAIL_OK;
+    read->must_load = false;
+    read->entry = NULL;
+    switch (cache_store_get(read->cache->store, read->key, loop_now_ms(read->cache->loop), &read->entry)) {
+    case CACHE_FRESH:
+        return found(read, CACHE_FROM_L1);
+    case CACHE_STALE:
+        return stale(read);
+    case CACHE_MISS:
+        break;
+    }
+    return join(read);
+}
+
+enum cache_read_state cache_read_start(struct cache_read *read)
+{
+    assert(read->cache && read->key.len > 0);
+    read->leads = false;
+    read->retries = 0;
+    return look(read);
+}
+
+/* We followed: the leader has landed, or our time is over. */
+static void on_landed(struct cache_waiter *waiter)
+{
+    struct cache_read *read = waiter->arg;
+    assert(read->state == CACHE_READ_WAIT && !read->leads);
+    read->fail = waiter->fail;
+    if (waiter->fail == FAIL_OK) {
+        read->entry = waiter->entry;
+        found(read, CACHE_FROM_FLIGHT);
+    } else if (waiter->fail == FAIL_CANCELLED && read->retries++ < RETRIES_MAX) {
+        if (look(read) == CACHE_READ_WAIT) /* the leader went away: the first of us to get here leads */
+            return;
+    } else {
+        read->state = CACHE_READ_FAILED;
+    }
+    read->on_ready(read);
+}
+
+static bool below_decode(struct str bytes, struct str *meta, struct str *value, uint64_t *left_ms)
+{
+    uint32_t meta_len;
+    int64_t ends_ms;
+    if (bytes.len < BELOW_HEAD || memcmp(bytes.data, below_magic, sizeof below_magic) != 0)
+        return false;
+    memcpy(&meta_len, bytes.data + 4, sizeof meta_len);
+    memcpy(&ends_ms, bytes.data + 8, sizeof ends_ms);
+    int64_t left = ends_ms - clock_wall_us() / 1000;
+    if (meta_len > bytes.len - BELOW_HEAD || left <= 0)
+        return false;
+    *meta = str_make(bytes.data + BELOW_HEAD, meta_len);
+    *value = str_make(meta->data + meta_len, bytes.len - BELOW_HEAD - meta_len);
+    *left_ms = (uint64_t)left;
+    return true;
+}
+
+static void below_encode(struct buf *out, struct str meta, struct str value, uint64_t ttl_ms)
+{
+    uint32_t meta_len = (uint32_t)meta.len;
+    int64_t ends_ms = clock_wall_us() / 1000 + (int64_t)ttl_ms;
+    buf_add(out, below_magic, sizeof below_magic);
+    buf_add(out, &meta_len, sizeof meta_len);
+    buf_add(out, &ends_ms, sizeof ends_ms);
+    buf_add_str(out, meta);
+    buf_add_str(out, value);
+}
+
+static struct cache_put put_of(const struct cache_read *read, struct str meta, struct str value)
+{
+    struct cache_put put = { .key = read->key, .meta = meta, .value = value, .kind = read->kind, .ttl_ms = read->ttl_ms,
+                             .stale_ms = read->stale_ms, .tag_count = read->tag_count, .tag_mark = read->mark };
+    memcpy(put.tags, read->tags, sizeof put.tags);
+    return put;
+}
+
+/* Puts what may be kept; what may not (no room, dropped meanwhile) still becomes an entry to serve once. */
+static enum fail keep(struct cache_read *read, const struct cache_put *put, bool *kept)
+{
+    uint64_t now_ms = loop_now_ms(read->cache->loop);
+    *kept = cache_store_put(read->cache->store, put, now_ms, &read->entry) == FAIL_OK;
+    if (!*kept)
+        read->entry = cache_entry_loose(put, now_ms);
+    return read->entry ? FAIL_OK : FAIL_NOMEM;
+}
+
+/* The layer below has answered; the read is in WAIT and leads. */
+static void on_got(struct cache_layer_get *get)
+{
+    struct cache_read *read = get->arg;
+    struct str meta, value;
+    uint64_t left_ms;
+    bool kept;
+    assert(read->state == CACHE_READ_WAIT && read->leads);
+    if (get->fail == FAIL_OK && below_decode(get->value, &meta, &value, &left_ms)) {
+        struct cache_put put = put_of(read, meta, value);
+        put.ttl_ms = left_ms < put.ttl_ms ? left_ms : put.ttl_ms;
+        if (keep(read, &put, &kept) == FAIL_OK) {
+            land(read, FAIL_OK, read->entry);
+            found(read, CACHE_FROM_L2);
+            read->on_ready(read);
+            return;
+        }
+    }
+    read->state = CACHE_READ_LOAD;
+    read->on_ready(read);
+}
+
+enum fail cache_read_fill(struct cache_read *read, struct str meta, struct str value, struct cache_entry **entry)
+{
+    bool kept;
+    struct cache_put put = put_of(read, meta, value);
+    struct cache_entry *before = read->entry; /* the stale one, when this is a refresh */
+    enum fail fail = keep(read, &put, &kept);
+    if (kept && uses_layer(read)) {
+        const struct cache_layer *layer = read->cache->layer;
+        struct buf bytes;
+        buf_init(&bytes, MEM_CACHE, 0);
+        below_encode(&bytes, meta, value, read->ttl_ms);
+        if (buf_ok(&bytes))
+            layer->put(layer->arg, read->key, str_make(bytes.data, bytes.len), read->ttl_ms);
+        buf_clear(&bytes);
+    }
+    if (read->leads)
+        land(read, fail, fail == FAIL_OK ? read->entry : NULL);
+    read->must_load = false;
+    if (entry)
+        *entry = read->entry;
+    else
+        cache_entry_unref(read->entry);
+    read->entry = before;
+    return fail;
+}
+
+void cache_read_fail(struct cache_read *read, enum fail fail)
+{
+    assert(fail != FAIL_OK);
+    read->must_load = false;
+    if (read->leads)
+        land(read, fail, NULL);
+}
+
+void cache_read_cancel(struct cache_read *read)
+{
+    if (read->state == CACHE_READ_WAIT && !read->leads)
+        cache_flight_leave(&read->waiter);
+    if (read->state == CACHE_READ_WAIT && read->leads)
+        read->cache->layer->cancel(read->cache->layer->arg, &read->get);
+    if (read->leads)
+        land(read, FAIL_CANCELLED, NULL);
+    read->must_load = false;
+    read->state = CACHE_READ_FAILED;
+}
+
+void cache_write(struct cache *cache, const struct cache_put *put)
+{
+    /* Only what memory took goes below: a value refused here must not come back from there. */
+    if (cache_store_put(cache->store, put, loop_now_ms(cache->loop), NULL) != FAIL_OK) {
+        cache_remove(cache, put->key);
+        return;
+    }
+    if (!cache->layer || put->tag_count > 0)
+        return;
+    struct buf bytes;
+    buf_init(&bytes, MEM_CACHE, 0);
+    below_encode(&bytes, put->meta, put->value, put->ttl_ms);
+    if (buf_ok(&bytes))
+        cache->layer->put(cache->layer->arg, put->key, str_make(bytes.data, bytes.len), put->ttl_ms);
+    buf_clear(&bytes);
+}
+
+void cache_remove(struct cache *cache, struct str key)
+{
+    cache_store_remove(cache->store, key);
+    if (cache->layer)
+        cache->layer->remove(cache->layer->arg, key);
+}
