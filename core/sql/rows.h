@@ -15,7 +15,7 @@ enum sql_kind {
     SQL_KIND_NUMERIC,                            /* exact decimal as .text: written unquoted (NaN, Infinity quoted) */
     SQL_KIND_TEXT, SQL_KIND_JSON,                /* JSON: raw text, valid JSON by the engine's word */
     SQL_KIND_TIMESTAMP, SQL_KIND_TIMESTAMPTZ,    /* .text in ISO DateStyle; to_json puts T between date and time */
-    SQL_KIND_BYTES,                              /* to_json writes bytea as "\\x..." */
+    SQL_KIND_BYTES,                              /* .text is the hex form, \x68.., from both engines; in JSON "\\x68.." */
     SQL_KIND_ARRAY                               /* .text in array syntax, elements of kind .element */
 };
 

@@ -1,0 +1,39 @@
+/* statement.h - what must be known of a statement's text without parsing it: its first word, how many parameters it
+ * takes, and that it is one statement. */
+#ifndef SQL_STATEMENT_H
+#define SQL_STATEMENT_H
+
+#include "base/buf.h"
+#include "base/fail.h"
+#include "base/str.h"
+
+/* Where the two disagree: PostgreSQL nests comments and knows E'\'' and $tag$..$tag$, SQLite knows `a` and [a]. */
+enum sql_dialect { SQL_POSTGRES, SQL_SQLITE };
+
+/* The first word, as far as somebody treats it apart. */
+enum sql_verb {
+    SQL_VERB_OTHER, SQL_VERB_SELECT, SQL_VERB_VALUES, SQL_VERB_TABLE, SQL_VERB_WITH, SQL_VERB_INSERT, SQL_VERB_UPDATE, SQL_VERB_DELETE,
+    SQL_VERB_MERGE, SQL_VERB_REPLACE, SQL_VERB_BEGIN, SQL_VERB_START, SQL_VERB_COMMIT, SQL_VERB_END, SQL_VERB_ROLLBACK, SQL_VERB_ABORT,
+    SQL_VERB_SAVEPOINT, SQL_VERB_RELEASE, SQL_VERB_PRAGMA, SQL_VERB_VACUUM, SQL_VERB_ATTACH, SQL_VERB_DETACH, SQL_VERB_EXPLAIN,
+    SQL_VERB_SHOW, SQL_VERB_SET, SQL_VERB_COPY, SQL_VERB_CALL, SQL_VERB_DO, SQL_VERB_LISTEN, SQL_VERB_NOTIFY, SQL_VERB_LOCK,
+    SQL_VERB_CREATE, SQL_VERB_ALTER, SQL_VERB_DROP, SQL_VERB_TRUNCATE, SQL_VERB_ANALYZE, SQL_VERB_REINDEX
+};
+
+struct sql_statement {
+    enum sql_verb verb;
+    struct str keyword;        /* the first word as written, borrowed from the text */
+    unsigned param_count;      /* the highest n of all $n; parameters may repeat, come in any order, and leave gaps */
+    size_t len;                /* of the text without a trailing semicolon and what is blank around it */
+    const char *why;           /* on FAIL_INVALID: a phrase for people .. */
+    size_t at;                 /* .. and the byte it is about */
+};
+
+/* Reads the text once. FAIL_INVALID for: no statement at all, several joined by semicolons, an unfinished quote or comment,
+ * a zero byte, $0 or a number over 65535. Allocates nothing. */
+MUST_USE enum fail sql_statement_scan(struct str text, enum sql_dialect dialect, struct sql_statement *out);
+/* Appends the text with each $n as ?n, which SQLite gives the index n itself. The text must have passed the scan. */
+void sql_statement_add_numbered(struct buf *out, struct str text, enum sql_dialect dialect);
+/* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and their like. */
+bool sql_verb_is_transaction(enum sql_verb verb);
+
+#endif
