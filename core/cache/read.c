@@ -60,13 +60,9 @@ static enum cache_read_state join(struct cache_read *read)
     read->waiter.on_landed = on_landed;
     read->waiter.arg = read;
     switch (cache_flight_join(read->cache->flights, read->key, &read->waiter, read->timeout_ms)) {
-    case CACHE_FOLLOWS:
-        return read->state = CACHE_READ_WAIT;
-    case CACHE_REFUSED:
-        read->fail = FAIL_FULL;
-        return read->state = CACHE_READ_FAILED;
-    case CACHE_LEADS:
-        break;
+    case CACHE_FOLLOWS: return read->state = CACHE_READ_WAIT;
+    case CACHE_REFUSED: read->fail = FAIL_FULL; return read->state = CACHE_READ_FAILED;
+    case CACHE_LEADS: break;
     }
     read->leads = true;
     /* Another flight may have landed between the look-up and the join. */
@@ -76,11 +72,8 @@ static enum cache_read_state join(struct cache_read *read)
         read->entry = entry;
         land(read, FAIL_OK, entry);
         return found(read, CACHE_FROM_L1);
-    case CACHE_STALE:
-        cache_entry_unref(entry);
-        break;
-    case CACHE_MISS:
-        break;
+    case CACHE_STALE: cache_entry_unref(entry); break;
+    case CACHE_MISS: break;
     }
     return ask_below(read);
 }
@@ -97,11 +90,8 @@ static enum cache_read_state stale(struct cache_read *read)
         read->must_load = true;
         read->mark = cache_store_mark(read->cache->store);
         break;
-    case CACHE_FOLLOWS:
-        cache_flight_leave(&read->waiter);
-        break;
-    case CACHE_REFUSED:
-        break;
+    case CACHE_FOLLOWS: cache_flight_leave(&read->waiter); break;
+    case CACHE_REFUSED: break;
     }
     return read->state = CACHE_READ_STALE;
 }
@@ -112,12 +102,9 @@ static enum cache_read_state look(struct cache_read *read)
     read->must_load = false;
     read->entry = NULL;
     switch (cache_store_get(read->cache->store, read->key, loop_now_ms(read->cache->loop), &read->entry)) {
-    case CACHE_FRESH:
-        return found(read, CACHE_FROM_L1);
-    case CACHE_STALE:
-        return stale(read);
-    case CACHE_MISS:
-        break;
+    case CACHE_FRESH: return found(read, CACHE_FROM_L1);
+    case CACHE_STALE: return stale(read);
+    case CACHE_MISS: break;
     }
     return join(read);
 }
@@ -178,8 +165,14 @@ static void below_encode(struct buf *out, struct str meta, struct str value, uin
 
 static struct cache_put put_of(const struct cache_read *read, struct str meta, struct str value)
 {
-    struct cache_put put = { .key = read->key, .meta = meta, .value = value, .kind = read->kind, .ttl_ms = read->ttl_ms,
-                             .stale_ms = read->stale_ms, .tag_count = read->tag_count, .tag_mark = read->mark };
+    struct cache_put put = { .key = read->key,
+                             .meta = meta,
+                             .value = value,
+                             .kind = read->kind,
+                             .ttl_ms = read->ttl_ms,
+                             .stale_ms = read->stale_ms,
+                             .tag_count = read->tag_count,
+                             .tag_mark = read->mark };
     memcpy(put.tags, read->tags, sizeof put.tags);
     return put;
 }

@@ -14,6 +14,9 @@
 #include "cache/read.h"
 #include "http/reply.h"
 
+/* Registers its metrics; once, before the threads start. */
+void serve_response_open(void);
+
 struct serve_policy {                 /* of a route; borrowed as long as the route */
     uint64_t ttl_ms, stale_ms;
     struct str tags[CACHE_TAGS_MAX];

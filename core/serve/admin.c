@@ -1,0 +1,179 @@
+/* admin.c - what operators' tools ask: /healthz, /readyz, /metrics, on a listener of their own.
+ *
+ * DESIGN  Runs on the main loop, never on a worker's, so it answers while workers are busy. Nothing here waits: checks say
+ *         what they know already.
+ * Path:   http/conn > http/route > [serve/admin]
+ */
+#include "serve/admin.h"
+
+#include "base/json.h"
+#include "http/problem.h"
+#include "http/route.h"
+#include "metrics/metrics.h"
+
+#include <stdio.h>
+
+enum { METRICS_BYTES_MAX = 16 << 20, CLOSE_MS = 200 };
+
+typedef void answer_fn(struct serve_admin *admin, struct http_request *request);
+
+struct serve_admin {
+    struct http_server *server;
+    struct http_router *router;
+    struct http_handler handler;
+    struct list checks;
+    struct buf metrics;
+    bool is_draining;
+    void (*on_closed)(void *arg);
+    void *arg;
+};
+struct admin_route {
+    const char *path;
+    answer_fn *answer;
+};
+
+static void send_text(struct http_request *request, int status, struct str type, struct str body)
+{
+    http_reply_send(request,
+                    &(struct http_reply){
+                        .status = status, .type = type, .body = body, .fields = STR("Cache-Control: no-store\r\n") });
+}
+
+static void answer_healthz(struct serve_admin *admin, struct http_request *request)
+{
+    (void)admin;
+    send_text(request, 200, STR("application/json"), STR("{\"status\":\"ok\",\"version\":\"" WICK_VERSION "\"}"));
+}
+
+static void answer_readyz(struct serve_admin *admin, struct http_request *request)
+{
+    struct buf body;
+    bool is_ready = !admin->is_draining, is_first = true;
+    buf_init(&body, MEM_SERVE, 0);
+    buf_add_str(&body, STR("{\"checks\":{"));
+    LIST_EACH(&admin->checks, node)
+    {
+        struct serve_check *check = LIST_ENTRY(node, struct serve_check, node);
+        char why[256] = "";
+        bool ok = check->is_ready(check->arg, why, sizeof why);
+        if (!ok && check->is_required)
+            is_ready = false;
+        if (!is_first)
+            buf_add_char(&body, ',');
+        is_first = false;
+        json_add_string(&body, str_of(check->name));
+        buf_add_char(&body, ':');
+        json_add_string(&body, ok ? STR("ok") : str_of(why));
+    }
+    buf_add_str(&body, STR("},\"status\":"));
+    buf_add_str(&body, is_ready             ? STR("\"ready\"}")
+                       : admin->is_draining ? STR("\"draining\"}")
+                                            : STR("\"not ready\"}"));
+    if (buf_ok(&body))
+        send_text(request, is_ready ? 200 : 503, STR("application/json"), str_make(body.data, body.len));
+    else
+        http_problem_send(request, &(struct http_problem){ .status = 500 });
+    buf_clear(&body);
+}
+
+static void answer_metrics(struct serve_admin *admin, struct http_request *request)
+{
+    buf_reset(&admin->metrics);
+    metrics_write(&admin->metrics);
+    if (buf_ok(&admin->metrics))
+        send_text(request, 200, STR("text/plain; version=0.0.4; charset=utf-8"),
+                  str_make(admin->metrics.data, admin->metrics.len));
+    else
+        http_problem_send(request,
+                          &(struct http_problem){ .status = 500, .detail = STR("the metrics do not fit in 16 MiB") });
+}
+
+static const struct admin_route routes[] = {
+    { "/healthz", answer_healthz },
+    { "/readyz", answer_readyz },
+    { "/metrics", answer_metrics },
+};
+
+static void on_request(void *arg, struct http_request *request)
+{
+    struct serve_admin *admin = arg;
+    struct http_match_info info = { 0 };
+    char allow[64], fields[80];
+    switch (http_router_match(admin->router, request, &info)) {
+    case HTTP_MATCH_FOUND: ((const struct admin_route *)request->route)->answer(admin, request); return;
+    case HTTP_MATCH_METHOD:
+        http_allow_header(info.methods, allow);
+        snprintf(fields, sizeof fields, "Allow: %s\r\n", allow);
+        http_problem_send(request, &(struct http_problem){ .status = 405, .fields = str_of(fields) });
+        return;
+    case HTTP_MATCH_NONE:
+    case HTTP_MATCH_PARAM:
+        http_problem_send(
+            request, &(struct http_problem){
+                         .status = 404, .detail = STR("the admin listener knows /healthz, /readyz and /metrics") });
+    }
+}
+
+static void free_admin(struct serve_admin *admin)
+{
+    http_router_close(admin->router);
+    buf_clear(&admin->metrics);
+    mem_free(admin);
+}
+
+enum fail serve_admin_open(struct loop *loop, const char *host, int port, struct serve_admin **out, char *why,
+                           size_t why_bytes)
+{
+    struct serve_admin *admin = mem_zero(MEM_SERVE, sizeof *admin);
+    if (!admin)
+        return FAIL_NOMEM;
+    list_init(&admin->checks);
+    buf_init(&admin->metrics, MEM_SERVE, METRICS_BYTES_MAX);
+    admin->handler = (struct http_handler){ .arg = admin, .on_request = on_request };
+    enum fail fail = http_router_open(&admin->router);
+    for (size_t i = 0; !fail && i < sizeof routes / sizeof *routes; i++)
+        fail = http_router_add(admin->router, HTTP_GET, str_of(routes[i].path), &routes[i], why, why_bytes);
+    if (fail)
+        goto fail;
+    struct http_settings settings;
+    http_settings_default(&settings);
+    settings.host = host;
+    settings.port = port;
+    fail = http_server_open(loop, &settings, &admin->handler, &admin->server, why, why_bytes);
+    if (fail)
+        goto fail;
+    *out = admin;
+    return FAIL_OK;
+fail:
+    free_admin(admin);
+    return fail;
+}
+
+void serve_admin_check(struct serve_admin *admin, struct serve_check *check)
+{
+    list_push_back(&admin->checks, &check->node);
+}
+
+void serve_admin_draining(struct serve_admin *admin) { admin->is_draining = true; }
+
+int serve_admin_port(const struct serve_admin *admin) { return http_server_port(admin->server); }
+
+static void on_server_closed(void *arg);
+
+void serve_admin_close(struct serve_admin *admin, void (*on_closed)(void *arg), void *arg)
+{
+    admin->on_closed = on_closed;
+    admin->arg = arg;
+    http_server_close(admin->server, CLOSE_MS, on_server_closed, admin);
+}
+
+/* The server is gone; so are its connections. */
+static void on_server_closed(void *arg)
+{
+    struct serve_admin *admin = arg;
+    void (*on_closed)(void *arg) = admin->on_closed;
+    void *closed_arg = admin->arg;
+    free_admin(admin);
+    if (on_closed)
+        on_closed(closed_arg);
+}
