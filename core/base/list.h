@@ -9,10 +9,10 @@
 struct list { struct list *next, *prev; };
 
 #define LIST_ENTRY(node, type, field) ((type *)(void *)((char *)(node) - offsetof(type, field)))
-#define LIST_EACH(list, node) for (struct list *node = (list)->next; node != (list); node = node->next)
+#define LIST_EACH(head, at) for (struct list *at = (head)->next; at != (head); at = at->next)
 /* The current node may be removed inside the loop. */
-#define LIST_EACH_SAFE(list, node, after) \
-    for (struct list *node = (list)->next, *after = node->next; node != (list); node = after, after = node->next)
+#define LIST_EACH_SAFE(head, at, after)                                                                                \
+    for (struct list *at = (head)->next, *after = at->next; at != (head); at = after, after = at->next)
 
 static inline void list_init(struct list *list) { list->next = list->prev = list; }
 static inline bool list_is_empty(const struct list *list) { return list->next == list; }
