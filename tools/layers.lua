@@ -99,7 +99,8 @@ local function judge(path, text)
   if folder and not rank then return { { 1, "no rank is known for core/" .. folder .. ": see tools/layers.lua" } } end
   local lines, next_number = each_line(text)
   for line in lines do
-    local number, why = next_number()
+    local number = next_number()
+    local why
     if folder then
       local mark, header = line:match '^%s*#%s*include%s*(["<])([^">]+)[">]'
       why = header and judge_include(folder, rank, mark, header)
