@@ -17,10 +17,13 @@ static inline uint64_t needs_escape(uint64_t x)
 
 static inline bool byte_needs_escape(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
 
+static const char letters[0x20] = { ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't' };
+
+static inline size_t escape_len(unsigned char c) { return c >= 0x20 || letters[c] ? 2 : 6; }
+
 static char *put_escape(char *at, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
-    static const char letters[0x20] = { ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't' };
     *at++ = '\\';
     if (c >= 0x20) {
         *at++ = (char)c;
@@ -63,9 +66,10 @@ void json_add_string(struct buf *out, struct str text)
         if (from == end)
             break;
         out->len = (size_t)(at - out->data);
-        if (!buf_room(out, (size_t)(end - from) + 7))
+        unsigned char odd = (unsigned char)*from++;
+        if (!buf_room(out, escape_len(odd) + (size_t)(end - from) + 1))
             return;
-        at = put_escape(out->data + out->len, (unsigned char)*from++);
+        at = put_escape(out->data + out->len, odd);
     }
     *at++ = '"';
     out->len = (size_t)(at - out->data);
