@@ -1,8 +1,8 @@
 /* loop.h - one event loop for each thread: turns, posts from other threads, hooks around the wait.
  *
- * A turn is: posted tasks and due timers, ready sockets, the turn hooks (where writes collected in this turn leave
- * together), then the wait. Everything of a loop is touched by its own thread only; loop_post and loop_stop are the
- * two doors for others.
+ * A turn is: ready sockets, posted tasks, due timers, deferred tasks, the turn hooks (where writes collected in this turn
+ * leave together), then the wait. Sockets come first, so an answer that has arrived beats its own deadline. Everything
+ * of a loop is touched by its own thread only; loop_post and loop_stop are the two doors for others.
  */
 #ifndef LOOP_LOOP_H
 #define LOOP_LOOP_H
@@ -51,7 +51,8 @@ void loop_defer(struct loop *loop, struct loop_task *task);
 void loop_hook_add(struct loop *loop, struct loop_hook *hook);
 void loop_hook_remove(struct loop_hook *hook);
 
-/* The longest and the total time (ns) this loop spent in callbacks between waits, and the turns, since the last call. */
+/* The longest and the total time (ns) this loop spent in callbacks between waits, and the turns, since the last call.
+ * Any thread, one at a time. */
 struct loop_load { uint64_t turns, busy_ns, longest_ns; };
 void loop_load_take(struct loop *loop, struct loop_load *out);
 /* Time the current turn began to work (ns, monotonic), readable from any thread: the watchdog compares it. 0: waiting. */

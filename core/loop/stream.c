@@ -47,7 +47,6 @@ struct shutdown {
 };
 
 static struct stream *stream_of(void *handle) { return handle; }
-static bool is_closing(const struct stream *stream) { return uv_is_closing(&stream->uv.handle); }
 
 /* --- birth and end -------------------------------------------------------------------------------------------- */
 
@@ -92,7 +91,7 @@ static void on_uv_closed(uv_handle_t *handle)
 
 static void prepare_close(struct stream *stream, stream_on_closed *on_closed, void *arg)
 {
-    assert(!is_closing(stream));
+    assert(!uv_is_closing(&stream->uv.handle));
     stream->is_reading = false;
     stream->on_closed = on_closed;
     stream->closed_arg = arg;
@@ -141,7 +140,7 @@ static void on_uv_read(uv_stream_t *handle, ssize_t len, const uv_buf_t *buffer)
 
 void stream_read_start(struct stream *stream, stream_on_read *on_read, void *arg)
 {
-    assert(on_read && !is_closing(stream));
+    assert(on_read && !uv_is_closing(&stream->uv.handle));
     stream->on_read = on_read;
     stream->read_arg = arg;
     stream->is_reading = true;
@@ -163,7 +162,7 @@ static void fill(uv_buf_t *buffers, const struct str *pieces, unsigned count)
 
 ptrdiff_t stream_try_write(struct stream *stream, const struct str *pieces, unsigned count)
 {
-    assert(!is_closing(stream));
+    assert(!uv_is_closing(&stream->uv.handle));
     uv_buf_t buffers[PIECES_MAX];
     fill(buffers, pieces, count);
     int written = uv_try_write(&stream->uv.any, buffers, count);
@@ -212,7 +211,7 @@ static void on_uv_written(uv_write_t *req, int error)
 enum fail stream_write(struct stream *stream, const struct str *pieces, unsigned count, stream_on_written *on_written,
                        void *arg)
 {
-    assert(on_written && !is_closing(stream));
+    assert(on_written && !uv_is_closing(&stream->uv.handle));
     uv_buf_t buffers[PIECES_MAX];
     fill(buffers, pieces, count);
     struct loop *loop = stream_loop(stream);
@@ -241,7 +240,7 @@ static void on_uv_shutdown(uv_shutdown_t *req, int error)
 
 enum fail stream_shutdown(struct stream *stream, stream_on_written *on_written, void *arg)
 {
-    assert(on_written && !is_closing(stream));
+    assert(on_written && !uv_is_closing(&stream->uv.handle));
     struct shutdown *shutdown = mem_zero(MEM_LOOP, sizeof *shutdown);
     if (!shutdown)
         return FAIL_NOMEM;
