@@ -32,10 +32,12 @@ struct cache_put {
     struct str tags[CACHE_TAGS_MAX];
     unsigned tag_count;
     uint64_t tag_mark;                   /* from cache_store_mark, taken before the value was read: an entry whose tags were
-                                          * dropped since is not put (FAIL_CANCELLED). 0: not checked */
+                                          * dropped since, or whose key was removed or put without a mark, is not put
+                                          * (FAIL_CANCELLED). 0: not checked */
 };
 struct cache_stats { uint64_t hits, misses, stale, puts, evictions, expirations, drops; size_t entries, bytes, bytes_max; };
 
+/* FAIL_INVALID below 2 MiB: the fixed tables would leave no room. */
 MUST_USE enum fail cache_store_open(size_t bytes_max, struct cache_store **out);
 void cache_store_close(struct cache_store *store);                 /* entries still referenced live on until unref */
 
@@ -50,7 +52,9 @@ bool cache_store_remove(struct cache_store *store, struct str key);
 /* Every entry that carries the tag is a miss from now on; O(1). */
 void cache_store_drop_tag(struct cache_store *store, struct str tag);
 uint64_t cache_store_mark(struct cache_store *store);              /* a point in the order of drops and removes */
-void cache_store_purge(struct cache_store *store);                 /* all entries; O(shards) */
+/* Whether neither its tags nor its key were dropped since its mark: false for who joined a flight after the drop. */
+bool cache_store_is_current(struct cache_store *store, const struct cache_entry *entry);
+void cache_store_purge(struct cache_store *store);                 /* all are misses from now on; O(1), sweeps free them */
 void cache_store_stats(struct cache_store *store, struct cache_stats *out);
 void cache_store_sweep(struct cache_store *store, uint64_t now_ms); /* frees some expired entries; call now and then */
 struct cache_entry *cache_entry_ref(struct cache_entry *entry);
