@@ -1,0 +1,85 @@
+--- The command line: wick COMMAND [options]. Each command is a file under wick/command/ that says what it is and runs.
+--
+-- Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong configuration.
+
+local argparse = require "argparse"
+local native = require "wick.native"
+
+local command = {}
+
+local NAMES = { "serve", "check", "routes", "config", "version" } -- every command, in the order of the help
+
+--- Exit codes, named.
+command.OK, command.FAILED, command.USAGE, command.CONFIGURATION = 0, 1, 2, 78
+
+local function parser_of(commands)
+  local parser = argparse("wick", "Serves a database over HTTP: Lua plugins over caches, PostgreSQL and SQLite.")
+      :epilog "wick COMMAND --help says more about each. Settings are explained in config.lua."
+      :command_target "command"
+      :require_command(true)
+      :add_help "-h --help"
+  for _, name in ipairs(NAMES) do
+    local one = commands[name]
+    local sub = parser:command(name, one.summary)
+    sub:option("-c --config", "The configuration.", "config.lua"):argname "FILE"
+    sub:flag("--json", "Print JSON, for programs.")
+    if one.arguments then
+      one.arguments(sub)
+    end
+  end
+  return parser
+end
+
+--- Runs one command. args: the words after `wick`. Returns the exit code.
+function command.main(args)
+  local commands = {}
+  for _, name in ipairs(NAMES) do
+    commands[name] = require("wick.command." .. name)
+  end
+  local parser = parser_of(commands)
+  if args[1] == "--version" then
+    args = { "version" }
+  end
+  if #args == 0 then
+    native.write(1, parser:get_help() .. "\n")
+    return command.USAGE
+  end
+  local help = {}
+  parser._help_text = help
+  local fine, result = parser:pparse(args)
+  if not fine then
+    native.write(2, ("wick: %s\nwick --help lists the commands\n"):format(result))
+    return command.USAGE
+  end
+  return commands[result.command].run(result, command)
+end
+
+--- For commands: prints a line to standard output.
+function command.say(format, ...)
+  native.write(1, (select("#", ...) > 0 and format:format(...) or format) .. "\n")
+end
+
+--- For commands: the settings of --config, or nil after the mistakes were printed (the caller returns CONFIGURATION).
+-- With --json the mistakes are printed as {"ok":false,"errors":[...]}.
+function command.settings(args)
+  local config = require "wick.config"
+  local settings, texts, origin = config.load(args.config, { env = native.env, read_file = native.read_file })
+  if not settings then
+    command.mistakes(args, texts)
+  end
+  return settings, origin
+end
+
+--- Prints mistakes, each on a line of its own.
+function command.mistakes(args, texts)
+  if args.json then
+    command.say(native.json.encode { ok = false, errors = native.json.array(texts) })
+    return
+  end
+  for _, text in ipairs(texts) do
+    native.write(2, text .. "\n")
+  end
+  native.write(2, ("wick: %d mistake%s in the configuration\n"):format(#texts, #texts == 1 and "" or "s"))
+end
+
+return command

@@ -1,0 +1,52 @@
+--- wick check: says everything that is wrong with the configuration and the plugins, or what would be served.
+
+local native = require "wick.native"
+local worker = require "wick.worker"
+
+local function engine_text(settings)
+  local database = settings.database
+  if database.sqlite then
+    return ("SQLite file %s%s"):format(database.sqlite.path, database.postgres and " (PostgreSQL is configured; it is not the truth yet)" or "")
+  end
+  return "PostgreSQL"
+end
+
+local function warnings_of(settings)
+  local out = {}
+  local function warn(format, ...)
+    out[#out + 1] = format:format(...)
+  end
+  if type(settings.admin) == "string" and not settings.admin:match("^127%.") and not settings.admin:match("^%[::1%]") and settings.admin:sub(1, 1) ~= "/" then
+    warn("admin %s is reachable from other machines, and it asks nobody who they are; bind it to 127.0.0.1", settings.admin)
+  end
+  if settings.database.sqlite and settings.database.sqlite.path:sub(1, 1) ~= "/" and native.stat(settings.config_folder .. settings.database.sqlite.path) == nil then
+    warn("the SQLite file %s is not there yet; serving makes it", settings.database.sqlite.path)
+  end
+  return out
+end
+
+return {
+  summary = "Check the configuration and the plugins without serving.",
+  run = function(args, command)
+    local settings, origin = command.settings(args)
+    if not settings then
+      return command.CONFIGURATION
+    end
+    local routes, texts = worker.boot(settings, origin.source)
+    if not routes then
+      command.mistakes(args, texts)
+      return command.CONFIGURATION
+    end
+    local warnings = warnings_of(settings)
+    if args.json then
+      command.say(native.json.encode { ok = true, routes = routes, plugins = #worker.plugins, warnings = native.json.array(warnings) })
+      return command.OK
+    end
+    for _, text in ipairs(warnings) do
+      command.say("warning: %s", text)
+    end
+    command.say("%s is fine: %d plugins, %d routes, %s%s", args.config, #worker.plugins, routes, engine_text(settings),
+      #warnings > 0 and (", %d warning%s"):format(#warnings, #warnings == 1 and "" or "s") or "")
+    return command.OK
+  end,
+}

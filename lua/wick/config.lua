@@ -1,0 +1,136 @@
+--- Reads config.lua: one table, evaluated once, in an environment of its own with `env`, `file` and `include`.
+--
+--   env "X"            the environment variable X; an error when it is not set
+--   env("X", default)  likewise, or the default
+--   file "path"        the contents of a file without the line end at its end (for secrets)
+--   include "path"     the table that another such file returns
+-- Paths are relative to the file that names them.
+--
+-- All mistakes are reported at once, each with file and line and, where one is near, the name that was probably meant.
+
+local S = require "wick.schema"
+local settings = require "wick.settings"
+local locate = require "wick.locate"
+
+local config = {}
+
+local function folder_of(path)
+  return path:match("^(.*/)[^/]*$") or "./"
+end
+
+local function relative(path, base)
+  return path:sub(1, 1) == "/" and path or base .. path
+end
+
+-- One file, evaluated. world: { env = function(name), read_file = function(path, max) }.
+local function evaluate(path, world, secrets, depth)
+  local source, why = world.read_file(path, 1048576)
+  if not source then
+    return nil, ("%s: %s"):format(path, why)
+  end
+  local chunk, syntax = load(source, "@" .. path, "t", setmetatable({
+    env = function(...)
+      local name, default = ...
+      if type(name) ~= "string" then
+        error('env wants the name of a variable: env "DATABASE_URL"', 2)
+      end
+      local value = world.env(name)
+      if value ~= nil then
+        secrets[value] = name
+        return value
+      end
+      if select("#", ...) < 2 then
+        error(("the environment variable %s is not set; set it, or write env(%q, default)"):format(name, name), 2)
+      end
+      return default
+    end,
+    file = function(name)
+      local text, problem = world.read_file(relative(name, folder_of(path)), 65536)
+      if not text then
+        error(("file %q: %s"):format(name, problem), 2)
+      end
+      text = text:gsub("\r?\n$", "")
+      secrets[text] = name
+      return text
+    end,
+    include = function(name)
+      if depth >= 8 then
+        error("include goes deeper than 8 files; does a file include itself?", 2)
+      end
+      local value, problem = evaluate(relative(name, folder_of(path)), world, secrets, depth + 1)
+      if value == nil then
+        error(problem, 2)
+      end
+      return value
+    end,
+    tonumber = tonumber, tostring = tostring, pairs = pairs, ipairs = ipairs, type = type, select = select,
+    string = { format = string.format, rep = string.rep, sub = string.sub, upper = string.upper, lower = string.lower },
+    table = { concat = table.concat, unpack = table.unpack },
+    math = { max = math.max, min = math.min, floor = math.floor },
+  }, {
+    __index = function(_, name)
+      error(("%q is not known in a configuration; it has env, file and include"):format(name), 2)
+    end,
+    __newindex = function(_, name)
+      error(("%q: write local %s, and return the settings as one table"):format(name, name), 2)
+    end,
+  }))
+  if not chunk then
+    return nil, syntax
+  end
+  local fine, value = pcall(chunk)
+  if not fine then
+    return nil, tostring(value)
+  end
+  return value, nil, source
+end
+
+local function line_of(lines, path)
+  for count = #path, 1, -1 do
+    local line = lines[S.path_text({ table.unpack(path, 1, count) })]
+    if line then
+      return line
+    end
+  end
+  return nil
+end
+
+--- Reads and checks a configuration. Returns the settings and nil, or nil and a list of texts, each one mistake.
+-- world: { env, read_file }; default_path is used, with a clear text, when there is no file at `path`.
+function config.load(path, world)
+  local secrets = {}
+  local value, problem, source = evaluate(path, world, secrets, 0)
+  if problem then
+    return nil, { problem }
+  end
+  if type(value) ~= "table" then
+    return nil, { ("%s: must return a table of settings, as in: return { listen = \"127.0.0.1:8080\" }"):format(path) }
+  end
+  local checked, errors = settings.check(value)
+  if checked then
+    checked.config_path, checked.config_folder = path, folder_of(path)
+    return checked, nil, { source = source, raw = value, secrets = secrets }
+  end
+  return nil, config.error_texts(path, source, errors)
+end
+
+--- Errors of a schema as "config.lua:12: listen: expected ...", in the order of the lines.
+function config.error_texts(path, source, errors)
+  local lines, texts = locate(source or ""), {}
+  for i, err in ipairs(errors) do
+    local line = line_of(lines, err.path)
+    texts[i] = { line = line or 0, text = ("%s:%s %s: %s"):format(path, line and line .. ":" or "", S.path_text(err.path), err.text) }
+  end
+  table.sort(texts, function(a, b)
+    if a.line ~= b.line then
+      return a.line < b.line
+    end
+    return a.text < b.text
+  end)
+  for i, entry in ipairs(texts) do
+    texts[i] = entry.text
+  end
+  return texts
+end
+
+return config

@@ -1,0 +1,117 @@
+--- Turns the routes of plugins into handlers the core can call: validation first, then middleware, then the handler.
+
+local native = require "wick.native"
+local S = require "wick.schema"
+local order = require "wick.order"
+
+local route = {}
+
+local function pointer_errors(errors)
+  local out = {}
+  for i, err in ipairs(errors) do
+    out[i] = { pointer = S.pointer(err.path), detail = err.text }
+  end
+  return native.json.array(out)
+end
+
+local function parameter_errors(errors)
+  local out = {}
+  for i, err in ipairs(errors) do
+    out[i] = { parameter = S.path_text(err.path), detail = err.text }
+  end
+  return native.json.array(out)
+end
+
+local NO_QUERY = S.record {}
+
+-- Checks what came in, before anything else of the route runs; all errors of query and body at once.
+local function validating(one, next_handler)
+  local query, body = one.query or NO_QUERY, one.body
+  return function(req, cx)
+    if one.query or req.has_query then
+      local checked, errors = S.check(query, req.query, "text")
+      if not checked then
+        return cx.problem(400, "invalid-query", {
+          detail = "the query parameters are not as this route expects them", errors = parameter_errors(errors),
+        })
+      end
+      req.query = checked
+    end
+    if body then
+      local checked, errors = S.check(body, req.body, "json")
+      if not checked then
+        return cx.problem(422, "invalid-body", {
+          detail = "the body is not as this route expects it", errors = pointer_errors(errors),
+        })
+      end
+      req.body = checked
+    end
+    return next_handler(req, cx)
+  end
+end
+
+--- All middleware of the plugins in order (by name, before and after), or nil and a text.
+function route.middleware(plugins)
+  local items = {}
+  for _, one in ipairs(plugins) do
+    for _, middleware in ipairs(one.plugin.middleware or {}) do
+      items[#items + 1] = {
+        name = middleware.name, after = middleware.after, before = middleware.before,
+        applies = middleware.applies, wrap = middleware.wrap, cx = one.cx,
+      }
+    end
+  end
+  return order(items)
+end
+
+--- The handler of a route with everything around it: function(req, cx).
+function route.compile(one, middleware)
+  local handler = validating(one, one.handler)
+  for i = #middleware, 1, -1 do
+    local item = middleware[i]
+    if item.applies == nil or item.applies(one) then
+      handler = item.wrap(handler, one, item.cx)
+    end
+  end
+  return handler
+end
+
+--- Adds every route of the plugins to this VM's router. Returns the number, or nil and a list of texts.
+function route.add_all(plugins, settings)
+  local texts, count, seen = {}, 0, {}
+  local middleware, why = route.middleware(plugins)
+  if not middleware then
+    return nil, { "middleware: " .. why }
+  end
+  for _, one in ipairs(plugins) do
+    for _, this in ipairs(one.routes) do
+      if seen[this.name] then
+        texts[#texts + 1] = ("%s/init.lua: route %s has the name of a route of plugin %s"):format(one.folder, this.name, seen[this.name])
+      end
+      seen[this.name] = one.plugin.name
+      if this.cache and this.auth then
+        texts[#texts + 1] = ("%s/init.lua: route %s: cache and auth do not go together: a cached answer is sent before anyone is asked who they are; use cx.cache in the handler"):format(
+          one.folder, this.name)
+      end
+      local cache = this.cache
+      local added, problem = native.route_add {
+        method = this.method, pattern = this.pattern, name = this.name, plugin = one.plugin.name, cx = one.cx,
+        handler = route.compile(this, middleware),
+        timeout_ms = this.timeout or settings.http.request_timeout,
+        body_max = this.max_body or settings.http.body_max,
+        reads = this.reads == nil and this.method == "GET" or this.reads == true,
+        cache = cache and { ttl_ms = cache.ttl, stale_ms = cache.stale or 0, tags = cache.tags or {}, vary = cache.vary or {} },
+      }
+      if not added then
+        texts[#texts + 1] = ("%s/init.lua: route %s: %s"):format(one.folder, this.name, problem)
+      end
+      count = count + 1
+    end
+  end
+  if #texts > 0 then
+    return nil, texts
+  end
+  return count
+end
+
+return route

@@ -1,0 +1,88 @@
+--- What a plugin sees of the world: the harmless part of the standard library, a require of its own, and no other globals.
+--
+-- Writing or reading an undeclared global is an error with file and line. There is no io, no debug, no os beyond the clock, no
+-- loading of code. Bytecode is refused: plugins are text.
+
+local suggest = require "wick.suggest"
+
+local sandbox = {}
+
+local LIBRARY = { -- what `require "wick.x"` may be inside a plugin
+  schema = true, units = true, json = true, suggest = true,
+}
+
+local PLAIN = {
+  "assert", "error", "ipairs", "next", "pairs", "pcall", "xpcall", "print", "rawequal", "rawget", "rawlen", "rawset", "select",
+  "setmetatable", "getmetatable", "tonumber", "tostring", "type", "_VERSION",
+}
+
+local function frozen_copy(source, without)
+  local out = {}
+  for k, v in pairs(source) do
+    if not (without and without[k]) then
+      out[k] = v
+    end
+  end
+  return out
+end
+
+local function base_names()
+  local base = {}
+  for _, name in ipairs(PLAIN) do
+    base[name] = _G[name]
+  end
+  base.string = frozen_copy(string, { dump = true })
+  base.table = frozen_copy(table)
+  base.math = frozen_copy(math)
+  base.utf8 = frozen_copy(utf8)
+  base.coroutine = frozen_copy(coroutine)
+  base.os = { time = os.time, date = os.date, difftime = os.difftime, clock = os.clock }
+  return base
+end
+
+local function known_names(base)
+  local names = { "require" }
+  for name in pairs(base) do
+    names[#names + 1] = name
+  end
+  return names
+end
+
+--- An environment for a plugin. require_local(name) gives the modules of its own folder and of its dependencies, or nil.
+function sandbox.new(plugin_name, require_local)
+  local env = base_names()
+  local names = known_names(env)
+  env._G = env
+  env.require = function(name)
+    if type(name) ~= "string" then
+      error("require wants the name of a module", 2)
+    end
+    local own = name:match("^wick%.(.+)$")
+    if own then
+      if not LIBRARY[own] then
+        error(("plugins may require wick.schema, wick.units and wick.json, not %q"):format(name), 2)
+      end
+      return require(name)
+    end
+    if name == "cjson" then
+      return require "cjson"
+    end
+    local value, why = require_local(name)
+    if value == nil then
+      error(why or ("no module %q: plugin %s may require its own files (%s.x), those of the plugins it requires, and wick.*"):format(
+        name, plugin_name, plugin_name), 2)
+    end
+    return value
+  end
+  return setmetatable(env, {
+    __index = function(_, name)
+      error(("undeclared global %q%s; write local %s"):format(tostring(name), suggest.phrase(name, names), tostring(name)), 2)
+    end,
+    __newindex = function(_, name)
+      error(("a plugin has no globals of its own: write local %s"):format(tostring(name)), 2)
+    end,
+    __metatable = "a plugin's environment",
+  })
+end
+
+return sandbox

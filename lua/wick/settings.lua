@@ -1,0 +1,176 @@
+--- Every setting, once: its type, default, bounds and what it means. config.lua, --help and the reference come from here.
+
+local S = require "wick.schema"
+
+local settings = {}
+
+local function address(options)
+  options.check = function(value)
+    local host, port = value:match("^%[(.-)%]:(%d+)$")
+    if not host then
+      host, port = value:match("^([^:%s]+):(%d+)$")
+    end
+    if (host and tonumber(port) <= 65535) or value:match("^/") then
+      return true
+    end
+    return nil, 'expected "address:port" such as "127.0.0.1:8080" or "[::1]:8080", or the path of a unix socket'
+  end
+  return S.string(options)
+end
+
+local function url(scheme, options)
+  options.is_secret = true -- it may carry a password
+  options.check = function(value)
+    for one in scheme:gmatch("%a+") do
+      if value:match("^" .. one .. "://.") then
+        return true
+      end
+    end
+    return nil, ("expected a URL that starts with %s"):format((scheme:gsub("(%a+)", "%1://"):gsub(" ", " or ")))
+  end
+  return S.string(options)
+end
+
+local off = S.literal(false)
+
+local log = S.record({
+  level = S.enum { "debug", "info", "warn", "error", default = "info", doc = "the least level that is written" },
+  format = S.enum { "logfmt", "json", default = "logfmt", doc = "one line for each event, as logfmt or as a JSON object" },
+  requests = S.boolean { default = false, doc = "write a line for each request, too" },
+}, { default = {}, doc = "Logs go to standard error." })
+
+local http = S.record({
+  line_max = S.bytes { default = "8KiB", min = "256B", max = "64KiB", doc = "longest request line; over it: 414" },
+  head_max = S.bytes { default = "32KiB", min = "1KiB", max = "64KiB", doc = "longest head in all; over it: 431" },
+  fields_max = S.int64 { default = 100, min = 8, max = 100, doc = "most header fields; over it: 431" },
+  body_max = S.bytes { default = "1MiB", max = "1GiB", doc = "largest request body unless the route says otherwise; over it: 413" },
+  header_timeout = S.duration { default = "10s", min = "100ms", max = "10m", doc = "for a whole request head" },
+  body_timeout = S.duration { default = "30s", min = "100ms", max = "1h", doc = "for a whole request body" },
+  idle_timeout = S.duration { default = "75s", min = "100ms", max = "1h", doc = "between two requests of a connection" },
+  write_timeout = S.duration { default = "30s", min = "100ms", max = "1h", doc = "for a client that does not take its answer" },
+  request_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for an answer, unless the route says otherwise; over it: 504" },
+  drain_timeout = S.duration { default = "30s", max = "10m", doc = "for requests under way when the server is asked to stop" },
+  connections_max = S.int64 { default = 20000, min = 1, max = 1000000, doc = "open connections; over it: 503" },
+}, { default = {}, doc = "Limits and deadlines of the HTTP listener." })
+
+local sqlite = S.record({
+  path = S.string { default = "registry.db", min_length = 1, doc = "the file; relative to the folder of this configuration" },
+  readers = S.int64 { default = 2, min = 1, max = 64, doc = "threads that read; one more writes" },
+  busy_timeout = S.duration { default = "5s", max = "1m", doc = "how long to wait for a lock another program holds" },
+  queue_max = S.int64 { default = 1000, min = 1, max = 100000, doc = "statements that may wait; over it: 503" },
+  create = S.boolean { default = true, doc = "make the file where it is missing" },
+}, { doc = "The SQLite file." })
+
+local pool = S.record({
+  min_size = S.int64 { default = 5, min = 0, max = 1000, doc = "connections kept open" },
+  max_size = S.int64 { default = 20, min = 1, max = 1000, doc = "connections at most, for the whole process" },
+  idle_timeout = S.duration { default = "30s", doc = "an idle connection above min_size is closed after it" },
+  max_lifetime = S.duration { default = "30m", min = "1s", doc = "a connection is replaced after it (less up to 10 % at random)" },
+  acquire_timeout = S.duration { default = "5s", min = "10ms", max = "10m", doc = "for a connection to become free; over it: 503" },
+  connect_timeout = S.duration { default = "5s", min = "10ms", max = "5m", doc = "for a new connection, name look-up included" },
+  max_waiting = S.int64 { default = 1000, min = 0, max = 100000, doc = "requests that may wait for a connection; over it: 503" },
+  statement_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for one statement" },
+  idle_in_transaction = S.duration { default = "10s", min = "100ms", max = "1h", doc = "a transaction that does nothing is rolled back after it" },
+}, {
+  default = {}, doc = "Connections to PostgreSQL.",
+  check = function(value)
+    if value.min_size > value.max_size then
+      return nil, ("min_size (%d) must not be larger than max_size (%d)"):format(value.min_size, value.max_size)
+    end
+    return true
+  end,
+})
+
+local postgres = S.record({
+  primary = url("postgres postgresql", { doc = "postgres://user:password@host:port/database" }),
+  replicas = S.list(url("postgres postgresql", {}), { default = {}, max_items = 16, doc = "hosts that only read" }),
+  pool = pool,
+}, { doc = "The PostgreSQL server." })
+
+local database = S.record({
+  sqlite = S.any_of({ off, sqlite }, { optional = true, doc = "the SQLite file; false: none" }),
+  postgres = S.any_of({ off, postgres }, { default = false, doc = "the PostgreSQL server; false: none" }),
+}, { default = {}, doc = "Where the data is. Only sqlite: served from it. Only postgres: served from it. Both: SQLite is the truth until it has been moved." })
+
+local redis = S.record({
+  url = url("redis unix", { doc = "redis://[user[:password]@]host[:port][/database] or unix:///path" }),
+  prefix = S.string { default = "candlefish:", max_length = 60, doc = "goes before every key" },
+  connect_timeout = S.duration { default = "250ms", min = "10ms", max = "10s", doc = "for a connection" },
+  timeout = S.duration { default = "20ms", min = "1ms", max = "10s", doc = "for a command; over it the database is asked instead" },
+}, { doc = "Redis, the second layer." })
+
+local cache = S.record({
+  memory = S.bytes { default = "64MiB", min = "1MiB", max = "64GiB", doc = "the first layer, in this process" },
+  ttl = S.duration { default = "60s", min = "1ms", max = "30d", doc = "how long an entry is fresh unless it says otherwise" },
+  waiting_max = S.int64 { default = 10000, min = 1, max = 1000000, doc = "requests that may wait for an entry somebody else loads" },
+  redis = S.any_of({ off, redis }, { default = false, doc = "the second layer; false: none" }),
+}, { default = {}, doc = "Caches." })
+
+local lua = S.record({
+  memory = S.bytes { default = "256MiB", min = "4MiB", max = "16GiB", doc = "for each worker's Lua; over it requests fail with 500" },
+  cpu = S.duration { default = "1s", min = "10ms", max = "1m", doc = "Lua a request may run without waiting for anything; over it: 500" },
+}, { default = {}, doc = "Limits of plugins." })
+
+--- The schema of config.lua. Plugins' own options are checked by the plugins' schemas.
+settings.schema = S.record({
+  listen = address { default = "127.0.0.1:8080", doc = "where requests come in: address:port, or the path of a unix socket" },
+  admin = S.any_of({ off, address {} }, { default = "127.0.0.1:9180", doc = "/healthz, /readyz and /metrics; false: none" }),
+  workers = S.any_of({ S.literal("auto"), S.int64 { min = 1, max = 256 } }, { default = "auto", doc = "threads that serve; auto: one for each core" }),
+  log = log,
+  http = http,
+  database = database,
+  cache = cache,
+  lua = lua,
+  plugins = S.any({ optional = true, doc = "names of folders under plugins/, or paths; options go under the plugin's name" }),
+  alerts = S.any({ optional = true }),
+})
+
+local DEFAULT_PLUGINS = { "accounts", "registry" }
+
+local function split_plugins(raw, errors)
+  local list, options = {}, {}
+  if raw == nil then
+    raw = DEFAULT_PLUGINS
+  end
+  if type(raw) ~= "table" then
+    errors[#errors + 1] = { path = { "plugins" }, text = 'expected a list such as { "accounts", "registry" }' }
+    return list, options
+  end
+  for key, value in pairs(raw) do
+    if math.type(key) == "integer" then
+      if type(value) ~= "string" or value == "" then
+        errors[#errors + 1] = { path = { "plugins", key }, text = "expected the name of a plugin, or the path of its folder" }
+      else
+        list[key] = value
+      end
+    elseif type(value) ~= "table" then
+      errors[#errors + 1] = { path = { "plugins", key }, text = ("expected a table of options: %s = { ... }"):format(tostring(key)) }
+    else
+      options[key] = value
+    end
+  end
+  return list, options
+end
+
+--- Checks a raw table. Returns settings with every default in, or nil and the list of errors.
+function settings.check(raw)
+  local checked, errors = S.check(settings.schema, raw, "lua")
+  errors = errors or {}
+  local list, options = split_plugins(raw.plugins, errors)
+  if checked then
+    local data = checked.database
+    if data.sqlite == nil then
+      data.sqlite = not data.postgres and assert(S.check(sqlite, {}, "lua")) or false
+    end
+    if not data.sqlite and not data.postgres then
+      errors[#errors + 1] = { path = { "database" }, text = "give it sqlite or postgres: there must be a database" }
+    end
+  end
+  if #errors > 0 then
+    return nil, errors
+  end
+  checked.plugins, checked.plugin_options = list, options
+  return checked
+end
+
+return settings

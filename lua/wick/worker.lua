@@ -1,0 +1,83 @@
+--- What a VM that serves does with the settings: loads plugins, adds routes, prepares the database, starts and stops.
+
+local native = require "wick.native"
+local config = require "wick.config"
+local plugin = require "wick.plugin"
+local route = require "wick.route"
+local statements = require "wick.statements"
+
+local worker = { plugins = {} }
+
+local SCHEMA_LOCK = 7233498 -- pg_advisory_xact_lock: one node at a time makes tables
+
+--- Loads plugins and routes. Returns the number of routes, or nil and a list of texts, each one mistake.
+-- source: the text of config.lua, for the lines of mistakes in options (may be nil).
+function worker.boot(settings, source)
+  local function option_texts(name, errors)
+    for _, err in ipairs(errors) do
+      err.path = { "plugins", name, table.unpack(err.path) }
+    end
+    return config.error_texts(settings.config_path or "config.lua", source or "", errors)
+  end
+  local plugins, texts = plugin.load_all(settings, option_texts)
+  if not plugins then
+    return nil, texts
+  end
+  for _, one in ipairs(plugins) do
+    one.cx = native.cx(one.plugin.name, one.options)
+  end
+  worker.plugins = plugins
+  return route.add_all(plugins, settings)
+end
+
+local function schema_of(one, dialect)
+  local folder = one.plugin.schema
+  if not folder then
+    return {}
+  end
+  local path = ("%s/%s/%s.sql"):format(one.folder, folder, dialect)
+  local text, why = native.read_file(path, 1048576)
+  if not text then
+    error(("%s: %s"):format(path, why))
+  end
+  return statements(text)
+end
+
+--- Makes the tables the plugins need where they are missing; all in one transaction. Runs as a task.
+function worker.prepare()
+  for _, one in ipairs(worker.plugins) do
+    local cx = one.cx
+    local list = schema_of(one, cx.dialect)
+    if #list > 0 then
+      local tx <close> = cx.db:begin { timeout = "60s" }
+      if cx.dialect == "postgres" then
+        tx:exec("select pg_advisory_xact_lock($1)", SCHEMA_LOCK)
+      end
+      for _, statement in ipairs(list) do
+        tx:exec(statement)
+      end
+      tx:commit()
+    end
+  end
+end
+
+--- Runs the plugins' start functions in order. Runs as a task.
+function worker.start()
+  for _, one in ipairs(worker.plugins) do
+    if one.plugin.start then
+      one.plugin.start(one.options, one.cx)
+    end
+  end
+end
+
+--- Runs the plugins' stop functions, last started first. Runs as a task.
+function worker.stop()
+  for i = #worker.plugins, 1, -1 do
+    local one = worker.plugins[i]
+    if one.plugin.stop then
+      one.plugin.stop(one.cx)
+    end
+  end
+end
+
+return worker
