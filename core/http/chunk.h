@@ -4,7 +4,8 @@
 
 #include "base/str.h"
 
-struct http_chunk { int state; uint64_t left; unsigned line_bytes, overhead, trailer_bytes; };
+/* Zeroed memory is a decoder at the start of a body. */
+struct http_chunk { int state; uint64_t left, data_bytes; unsigned line_bytes, overhead, trailer_bytes; };
 enum http_chunk_result { HTTP_CHUNK_MORE, HTTP_CHUNK_DATA, HTTP_CHUNK_END, HTTP_CHUNK_BAD };
 
 /* Takes bytes from *in (advancing it). DATA: *data is the next piece of the body, inside the input. MORE: the input is used up.
