@@ -1,0 +1,522 @@
+/* app.c - the server as a whole: opens the parts in order, joins them, closes them in reverse.
+ *
+ * DESIGN  The main thread keeps: signals, the admin listener, readiness, and a VM of its own that makes the plugins' tables.
+ *         Workers serve. Everything shared (engine, store, flights, metrics, work threads) is opened before the first
+ *         worker and closed after the last.
+ *
+ *         OPENING -> PREPARING [app_serve]            tables are made; a database that is away is asked again every second
+ *         PREPARING -> SERVING [on_prepared]          systemd is told READY; /readyz says 200
+ *         any -> DRAINING [on_signal]                 /readyz says 503, workers finish what is under way
+ *         DRAINING -> closed [on_worker_quiet]        then the engine while the loops still turn, then the threads
+ * HOLDS   Listeners are open in PREPARING too: while tables are missing requests fail with what the database says (503, 500),
+ *         never by a refused connection.
+ * Path:   main > script/vm (wick serve) > [app] > worker
+ */
+#include "app.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "loop/signal.h"
+#include "loop/work.h"
+#include "metrics/metrics.h"
+#include "notify.h"
+#include "postgres/engine.h"
+#include "serve/admin.h"
+#include "serve/response.h"
+#include "sqlite/engine.h"
+#include "worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    WORKERS_MAX = 256,
+    WORK_THREADS = 4,
+    WORK_QUEUE = 1024,
+    SERIES_MAX = 10000,
+    PREPARE_RETRY_MS = 1000,
+    CLOSE_MS = 5000,
+    SWEEP_MS = 100,
+    CONFIG_EXIT = 78,
+    WHY_BYTES = 2048
+};
+
+struct app {
+    struct script_vm *vm; /* of the command: settings */
+    struct loop *loop;
+    struct sql_engine *sql;
+    struct cache_store *store;
+    struct cache_flights *flights;
+    struct cache cache; /* of the keeper */
+    struct script_vm *keeper;
+    struct worker_settings worker_settings;
+    struct redis_settings redis;
+    char host[256];
+    int port;
+    struct worker *workers[WORKERS_MAX];
+    unsigned worker_count, quiet_count;
+    struct serve_admin *admin;
+    struct serve_check check_database, check_tables, check_redis;
+    struct signal_watch *signals[3];
+    struct timer prepare_timer, sweep_timer, watchdog_timer;
+    bool is_prepared, is_draining, is_done, is_complained;
+    int64_t drain_ms;
+    int exit_code;
+    char why[WHY_BYTES];
+    struct {
+        struct metric_gauge *entries, *bytes, *limit;
+        struct metric_counter *hits, *misses, *evictions;
+        struct cache_stats before;
+    } l1;
+};
+
+/* --- settings --------------------------------------------------------------------------------------------------- */
+
+static int64_t setting(struct app *app, const char *path, int64_t missing)
+{
+    int64_t value;
+    return script_setting_int(app->vm, path, &value) ? value : missing;
+}
+
+static unsigned setting_unsigned(struct app *app, const char *path) { return (unsigned)setting(app, path, 0); }
+
+static struct str setting_text(struct app *app, const char *path)
+{
+    struct str text;
+    return script_setting_text(app->vm, path, &text) ? text : STR_NONE;
+}
+
+static void setup_log(struct app *app)
+{
+    static const char *const levels[] = { "debug", "info", "warn", "error" };
+    enum log_level level = LOG_INFO;
+    struct str text = setting_text(app, "log.level");
+    for (unsigned i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (str_is(text, str_of(levels[i])))
+            level = (enum log_level)i;
+    log_setup(level, str_is(setting_text(app, "log.format"), STR("json")) ? LOG_JSON : LOG_LOGFMT, 2);
+}
+
+/* "127.0.0.1:8080", "[::1]:8080" or "/path"; the schema has checked the form. */
+static void split_address(struct str text, char *host, size_t host_bytes, int *port)
+{
+    *port = 0;
+    if (text.len > 0 && text.data[0] != '/') {
+        size_t colon = text.len;
+        while (colon > 0 && text.data[colon - 1] != ':')
+            colon--;
+        *port = atoi(text.data + colon);
+        text.len = colon > 0 ? colon - 1 : 0;
+        if (text.len >= 2 && text.data[0] == '[')
+            text = str_make(text.data + 1, text.len - 2);
+    }
+    snprintf(host, host_bytes, "%.*s", (int)text.len, text.data ? text.data : "");
+}
+
+static struct http_settings http_of(struct app *app)
+{
+    struct http_settings http;
+    http_settings_default(&http);
+    http.host = app->host;
+    http.limits.line_bytes = (size_t)setting(app, "http.line_max", 8192);
+    http.limits.head_bytes = (size_t)setting(app, "http.head_max", 32768);
+    http.limits.fields_max = setting_unsigned(app, "http.fields_max");
+    http.limits.body_bytes = (size_t)setting(app, "http.body_max", 1048576);
+    http.header_ms = setting_unsigned(app, "http.header_timeout");
+    http.body_ms = setting_unsigned(app, "http.body_timeout");
+    http.idle_ms = setting_unsigned(app, "http.idle_timeout");
+    http.write_ms = setting_unsigned(app, "http.write_timeout");
+    http.conns_max = setting_unsigned(app, "http.connections_max");
+    return http;
+}
+
+static unsigned workers_wanted(struct app *app)
+{
+    int64_t count;
+    if (!script_setting_int(app->vm, "workers", &count))
+        count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 ? 1 : count > WORKERS_MAX ? WORKERS_MAX : (unsigned)count;
+}
+
+/* --- the database ----------------------------------------------------------------------------------------------- */
+
+static enum fail open_sqlite(struct app *app)
+{
+    char path[4096];
+    struct str file = setting_text(app, "database.sqlite.path"), folder = setting_text(app, "config_folder");
+    bool is_absolute = file.data[0] == '/';
+    snprintf(path, sizeof path, "%.*s%.*s", is_absolute ? 0 : (int)folder.len, folder.data ? folder.data : "",
+             (int)file.len, file.data);
+    struct sqlite_settings settings = { .path = path,
+                                        .readers = setting_unsigned(app, "database.sqlite.readers"),
+                                        .queue_max = setting_unsigned(app, "database.sqlite.queue_max"),
+                                        .busy_ms = setting_unsigned(app, "database.sqlite.busy_timeout"),
+                                        .create = script_setting_bool(app->vm, "database.sqlite.create") };
+    return sqlite_engine_open(&settings, &app->sql, app->why, sizeof app->why);
+}
+
+static enum fail open_postgres(struct app *app)
+{
+    struct postgres_settings settings = postgres_settings_default();
+    char conninfo[4096];
+    struct str url = setting_text(app, "database.postgres.primary");
+    snprintf(conninfo, sizeof conninfo, "%.*s", (int)url.len, url.data);
+    settings.conninfo = conninfo;
+    settings.min_size = setting_unsigned(app, "database.postgres.pool.min_size");
+    settings.max_size = setting_unsigned(app, "database.postgres.pool.max_size");
+    settings.max_waiting = setting_unsigned(app, "database.postgres.pool.max_waiting");
+    settings.idle_timeout_ms = setting_unsigned(app, "database.postgres.pool.idle_timeout");
+    settings.max_lifetime_ms = setting_unsigned(app, "database.postgres.pool.max_lifetime");
+    settings.acquire_timeout_ms = setting_unsigned(app, "database.postgres.pool.acquire_timeout");
+    settings.connect_timeout_ms = setting_unsigned(app, "database.postgres.pool.connect_timeout");
+    settings.statement_timeout_ms = setting_unsigned(app, "database.postgres.pool.statement_timeout");
+    settings.idle_in_transaction_ms = setting_unsigned(app, "database.postgres.pool.idle_in_transaction");
+    return postgres_engine_open(&settings, &app->sql, app->why, sizeof app->why);
+}
+
+static bool is_database_ready(void *arg, char *why, size_t why_bytes)
+{
+    struct app *app = arg;
+    return app->sql->ops->is_ready(app->sql, why, why_bytes);
+}
+
+static bool are_tables_ready(void *arg, char *why, size_t why_bytes)
+{
+    struct app *app = arg;
+    if (!app->is_prepared)
+        snprintf(why, why_bytes, "the plugins' tables are not made yet");
+    return app->is_prepared;
+}
+
+static bool is_redis_ready(void *arg, char *why, size_t why_bytes)
+{
+    struct app *app = arg;
+    return app->worker_count == 0 || worker_redis_ready(app->workers[0], why, why_bytes);
+}
+
+/* --- preparing -------------------------------------------------------------------------------------------------- */
+
+static void on_prepared(void *arg, enum fail fail, const char *why);
+
+static void prepare(void *arg)
+{
+    struct app *app = arg;
+    script_vm_prepare(app->keeper, on_prepared, app);
+}
+
+/* The plugins' tables are there, or why they are not. */
+static void on_prepared(void *arg, enum fail fail, const char *why)
+{
+    struct app *app = arg;
+    if (app->is_draining)
+        return;
+    if (fail) {
+        if (!app->is_complained)
+            log_line(LOG_WARN, "the plugins' tables cannot be made yet; trying again every second",
+                     LOG_TEXT("why", why));
+        app->is_complained = true;
+        timer_start(app->loop, &app->prepare_timer, PREPARE_RETRY_MS, prepare, app);
+        return;
+    }
+    if (app->is_complained)
+        log_line(LOG_INFO, "the plugins' tables are made");
+    app->is_prepared = true;
+    notify_send("READY=1\nSTATUS=serving");
+}
+
+/* --- keeping ---------------------------------------------------------------------------------------------------- */
+
+static void collect_l1(void *arg)
+{
+    struct app *app = arg;
+    struct cache_stats now;
+    cache_store_stats(app->store, &now);
+    metric_set(app->l1.entries, (double)now.entries);
+    metric_set(app->l1.bytes, (double)now.bytes);
+    metric_set(app->l1.limit, (double)now.bytes_max);
+    metric_add(app->l1.hits, now.hits + now.stale - app->l1.before.hits - app->l1.before.stale);
+    metric_add(app->l1.misses, now.misses - app->l1.before.misses);
+    metric_add(app->l1.evictions, now.evictions - app->l1.before.evictions);
+    app->l1.before = now;
+}
+
+static void register_metrics(struct app *app)
+{
+    char labels[128];
+    snprintf(labels, sizeof labels, "version=\"%s\",lua=\"5.4\"", WICK_VERSION);
+    metric_set(metric_gauge("wick_build_info", "What this is; always 1.", labels), 1);
+    app->l1.entries = metric_gauge("wick_cache_entries", "Entries in a cache layer.", "layer=\"l1\"");
+    app->l1.bytes = metric_gauge("wick_cache_size_bytes", "Bytes a cache layer uses, overhead included.",
+                                 "layer=\"l1\"");
+    app->l1.limit = metric_gauge("wick_cache_limit_bytes", "Bytes a cache layer may use.", "layer=\"l1\"");
+    const char *requests = "wick_cache_requests_total", *help = "Look-ups in a cache layer, by what it had.";
+    app->l1.hits = metric_counter(requests, help, "layer=\"l1\",result=\"hit\"");
+    app->l1.misses = metric_counter(requests, help, "layer=\"l1\",result=\"miss\"");
+    app->l1.evictions = metric_counter("wick_cache_evictions_total", "Entries removed to make room.", "layer=\"l1\"");
+    metrics_on_collect(collect_l1, app);
+}
+
+static void sweep(void *arg)
+{
+    struct app *app = arg;
+    cache_store_sweep(app->store, loop_now_ms(app->loop));
+    timer_start(app->loop, &app->sweep_timer, SWEEP_MS, sweep, app);
+}
+
+static void feed_watchdog(void *arg)
+{
+    struct app *app = arg;
+    notify_send("WATCHDOG=1");
+    timer_start(app->loop, &app->watchdog_timer, notify_watchdog_ms(), feed_watchdog, app);
+}
+
+/* --- ending ----------------------------------------------------------------------------------------------------- */
+
+static void on_worker_quiet(void *arg);
+
+static void on_signal(void *arg, int signum)
+{
+    struct app *app = arg;
+    if (signum == SIGHUP) {
+        log_line(LOG_WARN, "SIGHUP: settings are read at the start only; restart to change them");
+        return;
+    }
+    if (app->is_draining) {
+        log_line(LOG_WARN, "stopping now: asked twice", LOG_TEXT("signal", strsignal(signum)));
+        _exit(1);
+    }
+    app->is_draining = true;
+    log_line(LOG_INFO, "stopping: requests under way are finished first", LOG_TEXT("signal", strsignal(signum)),
+             LOG_INT("drain_ms", app->drain_ms));
+    notify_send("STOPPING=1");
+    timer_stop(&app->prepare_timer);
+    if (app->admin)
+        serve_admin_draining(app->admin);
+    for (unsigned i = 0; i < app->worker_count; i++)
+        worker_drain(app->workers[i], (unsigned)app->drain_ms, app->loop, on_worker_quiet, app);
+}
+
+/* A worker has nothing under way any more. */
+static void on_worker_quiet(void *arg)
+{
+    struct app *app = arg;
+    if (++app->quiet_count == app->worker_count)
+        loop_stop(app->loop);
+}
+
+static void on_closed(void *arg) { ((struct app *)arg)->is_done = true; }
+
+/* Turns the main loop until a close that was just asked for is over. */
+static bool wait_closed(struct app *app)
+{
+    loop_turn(app->loop, CLOSE_MS, &app->is_done);
+    bool was_done = app->is_done;
+    app->is_done = false;
+    return was_done;
+}
+
+static unsigned close_all(struct app *app)
+{
+    unsigned left = 0;
+    timer_stop(&app->sweep_timer);
+    timer_stop(&app->prepare_timer);
+    timer_stop(&app->watchdog_timer);
+    for (size_t i = 0; i < sizeof app->signals / sizeof *app->signals; i++)
+        signal_watch_close(app->signals[i]);
+    if (app->admin) {
+        serve_admin_close(app->admin, on_closed, app);
+        left += !wait_closed(app);
+    }
+    script_vm_close(app->keeper);
+    if (app->sql) {
+        app->sql->ops->close(app->sql, app->loop, 1000, on_closed, app);
+        left += !wait_closed(app);
+    }
+    for (unsigned i = 0; i < app->worker_count; i++)
+        left += worker_close(app->workers[i]);
+    work_close();
+    if (app->flights)
+        cache_flights_close(app->flights);
+    if (app->store)
+        cache_store_close(app->store);
+    if (app->loop)
+        left += loop_close(app->loop, CLOSE_MS);
+    metrics_close();
+    return left;
+}
+
+/* --- opening ---------------------------------------------------------------------------------------------------- */
+
+static enum fail open_shared(struct app *app)
+{
+    enum fail fail = metrics_open(SERIES_MAX);
+    if (!fail)
+        fail = work_open(WORK_THREADS, WORK_QUEUE);
+    if (!fail)
+        fail = loop_open("main", &app->loop);
+    if (!fail)
+        fail = cache_store_open((size_t)setting(app, "cache.memory", 64 << 20), &app->store);
+    if (!fail)
+        fail = cache_flights_open(setting_unsigned(app, "cache.waiting_max"), &app->flights);
+    if (fail)
+        return fail;
+    serve_response_open();
+    register_metrics(app);
+    bool has_sqlite = setting_text(app, "database.sqlite.path").len > 0;
+    return has_sqlite ? open_sqlite(app) : open_postgres(app);
+}
+
+static enum fail open_keeper(struct app *app, struct str settings_json)
+{
+    app->cache = (struct cache){ .store = app->store, .flights = app->flights, .loop = app->loop };
+    struct script_services services = {
+        .loop = app->loop, .sql = app->sql, .cache = &app->cache, .memory_max = (size_t)setting(app, "lua.memory", 0)
+    };
+    enum fail fail = script_vm_open(&services, &app->keeper, app->why, sizeof app->why);
+    return fail ? fail : script_vm_boot(app->keeper, settings_json, app->why, sizeof app->why);
+}
+
+static void on_probe_accept(void *arg, struct stream *stream)
+{
+    (void)arg;
+    stream_close(stream, NULL, NULL);
+}
+
+/* Several workers share the port by SO_REUSEPORT, which would let a second wick share it unnoticed: so the port is first
+ * opened alone, where a clear refusal tells. Also finds the port where any will do. */
+static enum fail probe_port(struct app *app, int *port)
+{
+    struct stream_listener *listener;
+    if (app->host[0] == '/')
+        return FAIL_OK;
+    enum fail fail = stream_listen(app->loop, app->host, *port, (struct stream_listen_options){ .backlog = 1 },
+                                   on_probe_accept, NULL, &listener, app->why, sizeof app->why);
+    if (fail)
+        return fail;
+    *port = stream_listener_port(listener);
+    stream_listener_close(listener, on_closed, app);
+    return wait_closed(app) ? FAIL_OK : FAIL_IO;
+}
+
+static enum fail open_workers(struct app *app, struct str settings_json)
+{
+    unsigned count = workers_wanted(app);
+    split_address(setting_text(app, "listen"), app->host, sizeof app->host, &app->port);
+    if (app->host[0] == '/')
+        count = 1; /* a unix socket has one owner */
+    struct worker_settings *settings = &app->worker_settings;
+    *settings = (struct worker_settings){ .sql = app->sql,
+                                          .store = app->store,
+                                          .flights = app->flights,
+                                          .http = http_of(app),
+                                          .settings_json = settings_json,
+                                          .lua_memory = (size_t)setting(app, "lua.memory", 0),
+                                          .redis_prefix = setting_text(app, "cache.redis.prefix") };
+    settings->http.reuse_port = count > 1;
+    settings->http.conns_max = settings->http.conns_max / count + 1;
+    struct str url = setting_text(app, "cache.redis.url");
+    if (url.len > 0) {
+        enum fail fail = redis_settings_read(url, &app->redis, app->why, sizeof app->why);
+        if (fail)
+            return fail;
+        app->redis.connect_ms = setting_unsigned(app, "cache.redis.connect_timeout");
+        app->redis.command_ms = setting_unsigned(app, "cache.redis.timeout");
+        settings->redis = &app->redis;
+    }
+    enum fail fail = count > 1 ? probe_port(app, &app->port) : FAIL_OK;
+    for (unsigned i = 0; !fail && i < count; i++) {
+        fail = worker_open(settings, i, &app->workers[i], app->why, sizeof app->why);
+        if (!fail)
+            app->worker_count++;
+        if (!fail)
+            fail = worker_serve(app->workers[i], app->port, app->why, sizeof app->why);
+        if (!fail)
+            app->port = worker_port(app->workers[i]);
+    }
+    return fail;
+}
+
+static enum fail open_admin(struct app *app)
+{
+    struct str text = setting_text(app, "admin");
+    if (text.len == 0)
+        return FAIL_OK;
+    char host[256];
+    int port;
+    split_address(text, host, sizeof host, &port);
+    enum fail fail = serve_admin_open(app->loop, host, port, &app->admin, app->why, sizeof app->why);
+    if (fail)
+        return fail;
+    app->check_database = (struct serve_check){
+        .name = "database", .is_required = true, .is_ready = is_database_ready, .arg = app
+    };
+    app->check_tables = (struct serve_check){
+        .name = "tables", .is_required = true, .is_ready = are_tables_ready, .arg = app
+    };
+    app->check_redis = (struct serve_check){ .name = "redis", .is_ready = is_redis_ready, .arg = app };
+    serve_admin_check(app->admin, &app->check_database);
+    serve_admin_check(app->admin, &app->check_tables);
+    if (app->worker_settings.redis)
+        serve_admin_check(app->admin, &app->check_redis);
+    return FAIL_OK;
+}
+
+static enum fail open_signals(struct app *app)
+{
+    static const int signums[] = { SIGTERM, SIGINT, SIGHUP };
+    enum fail fail = FAIL_OK;
+    for (size_t i = 0; !fail && i < sizeof signums / sizeof *signums; i++)
+        fail = signal_watch_open(app->loop, signums[i], on_signal, app, &app->signals[i]);
+    return fail;
+}
+
+static void say_listening(struct app *app)
+{
+    struct str admin = setting_text(app, "admin");
+    log_line(LOG_INFO, "listening", LOG_TEXT("host", app->host), LOG_INT("port", app->port),
+             LOG_INT("workers", app->worker_count), LOG_TEXT("database", app->sql->ops->dialect),
+             LOG_TEXT("redis", app->worker_settings.redis ? app->redis.host : "none"),
+             LOG_STR("admin", admin.len ? admin : STR("none")),
+             LOG_INT("admin_port", app->admin ? serve_admin_port(app->admin) : 0));
+}
+
+int app_serve(void *arg, struct script_vm *vm, struct str settings_json)
+{
+    (void)arg;
+    struct app *app = mem_zero(MEM_APP, sizeof *app);
+    if (!app)
+        return 1;
+    app->vm = vm;
+    app->drain_ms = setting(app, "http.drain_timeout", 30000);
+    setup_log(app);
+    enum fail fail = open_shared(app);
+    if (!fail)
+        fail = open_keeper(app, settings_json);
+    if (!fail)
+        fail = open_signals(app);
+    if (!fail)
+        fail = open_workers(app, settings_json);
+    if (!fail)
+        fail = open_admin(app);
+    if (fail) {
+        log_line(LOG_ERROR, "cannot start", LOG_TEXT("why", app->why[0] ? app->why : fail_text(fail)));
+        app->exit_code = fail == FAIL_INVALID || fail == FAIL_MISSING ? CONFIG_EXIT : 1;
+    } else {
+        say_listening(app);
+        prepare(app);
+        sweep(app);
+        if (notify_watchdog_ms() > 0)
+            feed_watchdog(app);
+        loop_run(app->loop);
+    }
+    unsigned left = close_all(app);
+    if (left > 0)
+        log_line(LOG_ERROR, "handles were left open at the end", LOG_INT("handles", left));
+    int exit_code = left > 0 && app->exit_code == 0 ? 1 : app->exit_code;
+    if (!fail)
+        log_line(LOG_INFO, "stopped");
+    mem_free(app);
+    return exit_code;
+}

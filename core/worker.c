@@ -1,0 +1,280 @@
+/* worker.c - one thread that serves: a loop, a Lua VM, an HTTP listener, and the caches' way to Redis.
+ *
+ * DESIGN  The thread opens everything that is its own, says whether that worked, and turns its loop. The main thread asks
+ *         for changes by posting a task and waiting for its answer; only worker_drain answers later, by a post.
+ *         The loop runs twice: until it is drained (then the VM and Redis are closed), and once more, idle, so that the
+ *         database engines can close what lives on it.
+ * HOLDS   server, vm, redis and layer are touched by the worker's own thread only, from worker_open on.
+ * Path:   app > [worker] > http/server, script/vm
+ */
+#include "worker.h"
+
+#include "base/log.h"
+#include "script/vm.h"
+#include "serve/layer.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+enum { CLOSE_MS = 3000, NAME_MAX_BYTES = 16 };
+
+struct worker {
+    const struct worker_settings *settings;
+    unsigned index;
+    char name[NAME_MAX_BYTES], why[2048];
+    pthread_t thread;
+    sem_t answered;
+    enum fail fail;
+    int port;
+
+    struct loop *loop;
+    struct script_vm *vm;
+    struct redis *redis;
+    struct serve_layer *layer;
+    struct cache cache;
+    struct http_server *server;
+    struct loop_task ask;
+    atomic_bool redis_ready;
+    struct timer redis_timer;
+
+    unsigned drain_ms;
+    bool is_closed; /* redis */
+    unsigned handles_left;
+    struct loop *quiet_loop;
+    struct loop_task quiet;
+};
+
+static void answer(struct worker *worker, enum fail fail)
+{
+    worker->fail = fail;
+    sem_post(&worker->answered);
+}
+
+/* --- opening ---------------------------------------------------------------------------------------------------- */
+
+enum { REDIS_LOOK_MS = 200 };
+
+/* Readiness is asked for from another thread, which must not touch the connection. */
+static void look_at_redis(void *arg)
+{
+    struct worker *worker = arg;
+    atomic_store(&worker->redis_ready, redis_is_ready(worker->redis));
+    timer_start(worker->loop, &worker->redis_timer, REDIS_LOOK_MS, look_at_redis, worker);
+}
+
+static enum fail open_redis(struct worker *worker)
+{
+    const struct worker_settings *settings = worker->settings;
+    if (!settings->redis)
+        return FAIL_OK;
+    enum fail fail = redis_open(worker->loop, settings->redis, &worker->redis);
+    if (fail)
+        return fail;
+    fail = serve_layer_open(worker->redis, settings->redis_prefix, &worker->layer);
+    if (fail)
+        return fail;
+    worker->cache.layer = serve_layer_of(worker->layer);
+    look_at_redis(worker);
+    return FAIL_OK;
+}
+
+static enum fail open_all(struct worker *worker)
+{
+    const struct worker_settings *settings = worker->settings;
+    enum fail fail = loop_open(worker->name, &worker->loop);
+    if (fail)
+        return fail;
+    worker->cache = (struct cache){ .store = settings->store, .flights = settings->flights, .loop = worker->loop };
+    fail = open_redis(worker);
+    if (fail)
+        return fail;
+    struct script_services services = {
+        .loop = worker->loop, .sql = settings->sql, .cache = &worker->cache, .memory_max = settings->lua_memory
+    };
+    fail = script_vm_open(&services, &worker->vm, worker->why, sizeof worker->why);
+    if (fail)
+        return fail;
+    return script_vm_boot(worker->vm, settings->settings_json, worker->why, sizeof worker->why);
+}
+
+static void on_redis_closed(void *arg) { ((struct worker *)arg)->is_closed = true; }
+
+static void close_all(struct worker *worker)
+{
+    script_vm_close(worker->vm);
+    worker->vm = NULL;
+    timer_stop(&worker->redis_timer);
+    serve_layer_close(worker->layer);
+    worker->layer = NULL;
+    if (worker->redis) {
+        redis_close(worker->redis, on_redis_closed, worker);
+        loop_turn(worker->loop, CLOSE_MS, &worker->is_closed);
+        worker->redis = NULL;
+    }
+}
+
+static void *run(void *arg)
+{
+    struct worker *worker = arg;
+    enum fail fail = open_all(worker);
+    if (!fail) {
+        answer(worker, FAIL_OK);
+        loop_run(worker->loop);
+    }
+    close_all(worker);
+    if (worker->quiet_loop) {
+        loop_post(worker->quiet_loop, &worker->quiet);
+        loop_run(worker->loop);
+    }
+    if (worker->loop)
+        worker->handles_left = loop_close(worker->loop, CLOSE_MS);
+    if (fail)
+        answer(worker, fail);
+    return NULL;
+}
+
+enum fail worker_open(const struct worker_settings *settings, unsigned index, struct worker **out, char *why,
+                      size_t why_bytes)
+{
+    struct worker *worker = mem_zero(MEM_APP, sizeof *worker);
+    if (!worker)
+        return FAIL_NOMEM;
+    worker->settings = settings;
+    worker->index = index;
+    snprintf(worker->name, sizeof worker->name, "worker%u", index);
+    sem_init(&worker->answered, 0, 0);
+    if (pthread_create(&worker->thread, NULL, run, worker) != 0) {
+        sem_destroy(&worker->answered);
+        mem_free(worker);
+        return FAIL_NOMEM;
+    }
+    pthread_setname_np(worker->thread, worker->name);
+    while (sem_wait(&worker->answered) != 0) {
+    }
+    if (worker->fail) {
+        enum fail fail = worker->fail;
+        snprintf(why, why_bytes, "%s", worker->why[0] ? worker->why : fail_text(fail));
+        pthread_join(worker->thread, NULL);
+        sem_destroy(&worker->answered);
+        mem_free(worker);
+        return fail;
+    }
+    *out = worker;
+    return FAIL_OK;
+}
+
+/* --- serving ---------------------------------------------------------------------------------------------------- */
+
+static void on_plugins_started(void *arg, enum fail fail, const char *why);
+
+static void start_plugins(void *arg)
+{
+    struct worker *worker = arg;
+    script_vm_start_plugins(worker->vm, on_plugins_started, worker);
+}
+
+/* The plugins' start functions are over; the main thread waits for us. */
+static void on_plugins_started(void *arg, enum fail fail, const char *why)
+{
+    struct worker *worker = arg;
+    if (fail) {
+        snprintf(worker->why, sizeof worker->why, "a plugin's start function failed: %s", why);
+        answer(worker, fail);
+        return;
+    }
+    struct http_settings settings = worker->settings->http;
+    settings.port = worker->port;
+    fail = http_server_open(worker->loop, &settings, script_vm_handler(worker->vm), &worker->server, worker->why,
+                            sizeof worker->why);
+    if (!fail)
+        worker->port = http_server_port(worker->server);
+    answer(worker, fail);
+}
+
+static void ask(struct worker *worker, void (*run_there)(void *arg))
+{
+    worker->ask.run = run_there;
+    worker->ask.arg = worker;
+    loop_post(worker->loop, &worker->ask);
+}
+
+enum fail worker_serve(struct worker *worker, int port, char *why, size_t why_bytes)
+{
+    worker->port = port;
+    worker->why[0] = '\0';
+    ask(worker, start_plugins);
+    while (sem_wait(&worker->answered) != 0) {
+    }
+    if (worker->fail)
+        snprintf(why, why_bytes, "%s", worker->why[0] ? worker->why : fail_text(worker->fail));
+    return worker->fail;
+}
+
+int worker_port(const struct worker *worker) { return worker->port; }
+
+/* --- draining --------------------------------------------------------------------------------------------------- */
+
+static void on_server_closed(void *arg);
+static void on_plugins_stopped(void *arg, enum fail fail, const char *why);
+
+static void drain(void *arg)
+{
+    struct worker *worker = arg;
+    if (!worker->server)
+        on_server_closed(worker);
+    else
+        http_server_close(worker->server, worker->drain_ms, on_server_closed, worker);
+}
+
+/* No request is under way any more. */
+static void on_server_closed(void *arg)
+{
+    struct worker *worker = arg;
+    worker->server = NULL;
+    script_vm_stop_plugins(worker->vm, on_plugins_stopped, worker);
+}
+
+/* The plugins have had their say; the VM is closed outside of any callback. */
+static void on_plugins_stopped(void *arg, enum fail fail, const char *why)
+{
+    struct worker *worker = arg;
+    if (fail)
+        log_line(LOG_WARN, "a plugin's stop function failed", LOG_TEXT("worker", worker->name), LOG_TEXT("why", why));
+    loop_stop(worker->loop);
+}
+
+void worker_drain(struct worker *worker, unsigned drain_ms, struct loop *loop, void (*on_quiet)(void *arg), void *arg)
+{
+    assert(!worker->quiet_loop);
+    worker->drain_ms = drain_ms;
+    worker->quiet_loop = loop;
+    worker->quiet.run = on_quiet;
+    worker->quiet.arg = arg;
+    ask(worker, drain);
+}
+
+unsigned worker_close(struct worker *worker)
+{
+    if (!worker)
+        return 0;
+    loop_stop(worker->loop);
+    pthread_join(worker->thread, NULL);
+    unsigned left = worker->handles_left;
+    sem_destroy(&worker->answered);
+    mem_free(worker);
+    return left;
+}
+
+struct loop *worker_loop(struct worker *worker) { return worker->loop; }
+
+bool worker_redis_ready(struct worker *worker, char *why, size_t why_bytes)
+{
+    if (!worker->settings->redis || atomic_load(&worker->redis_ready))
+        return true;
+    snprintf(why, why_bytes, "Redis at %s does not answer; requests go on to the database",
+             worker->settings->redis->host);
+    return false;
+}
