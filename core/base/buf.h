@@ -25,6 +25,7 @@ void buf_add_int(struct buf *buf, int64_t value);
 void buf_add_uint(struct buf *buf, uint64_t value);
 void buf_addf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_drop_front(struct buf *buf, size_t len);            /* forgets the first len bytes */
-char *buf_take(struct buf *buf, size_t *len);                /* the bytes (mem_free them), NULL when it failed or holds none; the buffer is empty after */
+/* The bytes (mem_free them), NULL when it failed or holds none; the buffer is empty after. */
+char *buf_take(struct buf *buf, size_t *len);
 
 #endif

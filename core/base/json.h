@@ -14,11 +14,12 @@
 #include "base/fail.h"
 
 void json_add_string(struct buf *out, struct str text);       /* with quotes; text must be valid UTF-8 */
-void json_add_double(struct buf *out, double value);          /* shortest text that reads back equal; NaN and infinities as strings "NaN", "Infinity", "-Infinity" (as to_json) */
+/* The shortest text that reads back equal; NaN and infinities as strings "NaN", "Infinity", "-Infinity" (as to_json). */
+void json_add_double(struct buf *out, double value);
 
 struct json_sink {
-    /* Each may be NULL: not of interest. Each returns false to stop the reader (json_read gives FAIL_CANCELLED). Strings are decoded and live only
-     * for the call. */
+    /* Each may be NULL: not of interest. Each returns false to stop the reader (json_read gives FAIL_CANCELLED).
+     * Strings are decoded and live only for the call. */
     bool (*on_null)(void *arg);
     bool (*on_bool)(void *arg, bool value);
     bool (*on_int)(void *arg, int64_t value);                 /* no fraction, no exponent, fits int64 */

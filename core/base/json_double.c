@@ -28,7 +28,8 @@ static struct power powers[POWER_MAX - POWER_MIN + 1];
 static bool has_powers;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* --- the table. A wide number is 384 bits, the top one set, the most significant limb first; powers of two are left out. --- */
+/* --- the table. A wide number is 384 bits, the top one set, the most significant limb first; powers of two are
+ *     left out. --- */
 
 static bool top_bit(const uint64_t wide[LIMBS]) { return wide[0] >> 63; }
 

@@ -84,7 +84,7 @@ enum fail map_set(struct map *map, struct str key, void *value)
         slot->value = value;
         return FAIL_OK;
     }
-    if ((map->count + 1) * 4 > map->cap * 3) {
+    if (!slot || (map->count + 1) * 4 > map->cap * 3) {
         enum fail failed = grow(map);
         if (failed)
             return failed;

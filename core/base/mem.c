@@ -4,7 +4,8 @@
  *         its own, a signed number for each tag: allocating adds to the account of the thread that allocates, freeing
  *         takes from that of the thread that frees. One account may go below zero; the sum over all is what is live.
  *         The numbers are written by their thread only, with plain stores (relaxed, so readers see whole words).
- *         An account outlives its thread: it stays on the list with its numbers and the next new thread goes on with it.
+ *         An account outlives its thread: it stays on the list with its numbers, and the next new thread goes on with
+ *         it.
  * HOLDS   sum over accounts = live bytes, exact whenever no other thread is within a call of this file.
  *         Accounts are never freed; there are as many as there ever were threads at one time.
  */

@@ -1,8 +1,8 @@
 /* uuid.c - UUIDs of version 4 and 7 (RFC 9562 sections 5.4, 5.7).
  *
  * DESIGN  Version 7: the 48 bits of milliseconds and the 12 bits after the version are one clock of 60 bits, the
- *         lower ones the fraction of the millisecond (section 6.2, method 3). A thread that asks again within one tick, or
- *         after the wall clock was set back, gets its last value plus one: its UUIDs only ever grow.
+ *         lower ones the fraction of the millisecond (section 6.2, method 3). A thread that asks again within one
+ *         tick, or after the wall clock was set back, gets its last value plus one: its UUIDs only ever grow.
  */
 #include "base/uuid.h"
 
