@@ -17,7 +17,7 @@ static struct str key_of(unsigned i)
 static int open_map(void **state)
 {
     (void)state;
-    return map_init(&map, MEM_CACHE);
+    return map_init(&map, MEM_CACHE) ? -1 : 0;
 }
 
 static int close_map(void **state)
