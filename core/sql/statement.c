@@ -236,6 +236,17 @@ static enum sql_verb verb_of(struct str word)
     return SQL_VERB_OTHER;
 }
 
+enum sql_verb sql_statement_verb(struct str text, enum sql_dialect dialect)
+{
+    struct scanner scanner = { .text = text, .dialect = dialect };
+    enum token token;
+    do
+        token = next_token(&scanner);
+    while (token == TOKEN_BLANK);
+    return token == TOKEN_WORD ? verb_of(str_make(text.data + scanner.from, scanner.at - scanner.from))
+                               : SQL_VERB_OTHER;
+}
+
 bool sql_verb_is_transaction(enum sql_verb verb)
 {
     switch (verb) {

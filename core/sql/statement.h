@@ -33,6 +33,8 @@ struct sql_statement {
 MUST_USE enum fail sql_statement_scan(struct str text, enum sql_dialect dialect, struct sql_statement *out);
 /* Appends the text with each $n as ?n, which SQLite gives the index n itself. The text must have passed the scan. */
 void sql_statement_add_numbered(struct buf *out, struct str text, enum sql_dialect dialect);
+/* The first word alone, past blanks and comments; SQL_VERB_OTHER where there is none. */
+enum sql_verb sql_statement_verb(struct str text, enum sql_dialect dialect);
 /* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and their like. */
 bool sql_verb_is_transaction(enum sql_verb verb);
 
