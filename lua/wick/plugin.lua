@@ -23,9 +23,14 @@ local shape_field = S.any { optional = true, check = function(value)
 end }
 local names = S.list(S.string { min_length = 1 }, { optional = true })
 
+-- A duration, or the name of a duration among the plugin's options: ttl = { option = "list_ttl" }.
+local function duration_or_option(options)
+  return S.any_of({ S.duration { min = "1ms" }, S.record { option = S.string { min_length = 1 } } }, options)
+end
+
 local cache_shape = S.record({
-  ttl = S.duration { min = "1ms" },
-  stale = S.duration { optional = true, doc = "how long after ttl it may be served while one request refreshes it" },
+  ttl = duration_or_option {},
+  stale = duration_or_option { optional = true, doc = "how long after ttl it may be served while one request refreshes it" },
   tags = S.list(S.string { min_length = 1 }, { optional = true, max_items = 8 }),
   vary = S.list(S.string { pattern = "^[%a-]+$" }, { optional = true, max_items = 4 }),
 }, { optional = true })
@@ -211,6 +216,23 @@ local function check_options(one, options)
   one.options, one.option_errors = checked or {}, errors or {}
 end
 
+-- Durations that are options get their values once the options are checked.
+local function resolve_cache(one)
+  for index, route in ipairs(one.routes) do
+    for _, key in ipairs { "ttl", "stale" } do
+      local wanted = route.cache and route.cache[key]
+      if type(wanted) == "table" then
+        local value = one.options[wanted.option]
+        if math.type(value) ~= "integer" then
+          note(one, { "routes", index, "cache", key }, ("there is no option %q that is a duration"):format(wanted.option))
+          value = 1
+        end
+        route.cache[key] = value
+      end
+    end
+  end
+end
+
 local function texts_of(one)
   local lines, out = locate(one.source), {}
   for _, err in ipairs(one.errors) do
@@ -304,6 +326,7 @@ function plugin.load_all(settings, option_texts)
   for _, one in ipairs(list) do
     check_plugin(one, route_fields)
     check_options(one, settings.plugin_options[one.table.name] or {})
+    resolve_cache(one)
     for _, text in ipairs(texts_of(one)) do
       texts[#texts + 1] = text
     end

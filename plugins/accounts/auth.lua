@@ -1,0 +1,54 @@
+--- Who is calling: the middleware behind `auth = "user"` and `auth = "admin"` of routes.
+
+local S = require "wick.schema"
+local tokens = require "accounts.tokens"
+
+local CHALLENGE = { ["WWW-Authenticate"] = 'Bearer realm="wick"' }
+
+local function token_of(req)
+  local bearer = req.headers["authorization"]
+  if bearer then
+    return bearer:match("^[Bb]earer +(%S+)$")
+  end
+  return req.headers["x-api-key"]
+end
+
+local function wrap(next_handler, route)
+  local wants_admin = route.auth == "admin"
+  return function(req, cx, accounts)
+    local token = token_of(req)
+    if not token then
+      return cx.problem(401, "login-required", {
+        detail = "send Authorization: Bearer TOKEN (from POST /api/v1/login) or X-API-Key: KEY", headers = CHALLENGE,
+      })
+    end
+    local user = tokens.user(accounts, token)
+    if not user then
+      return cx.problem(401, "token-invalid", { detail = "the token is unknown, expired or revoked", headers = CHALLENGE })
+    end
+    if not user.is_verified then
+      return cx.problem(403, "not-verified", { detail = "the account is not verified yet; an administrator can do that" })
+    end
+    if wants_admin and user.role ~= "admin" then
+      return cx.problem(403, "admin-only", { detail = "only administrators may do this" })
+    end
+    req.user = user
+    return next_handler(req, cx)
+  end
+end
+
+return {
+  route_fields = { auth = S.enum { "user", "admin", optional = true } },
+  middleware = {
+    {
+      name = "auth",
+      applies = function(route) return route.auth ~= nil end,
+      wrap = function(next_handler, route, accounts)
+        local check = wrap(next_handler, route)
+        return function(req, cx)
+          return check(req, cx, accounts)
+        end
+      end,
+    },
+  },
+}

@@ -1,0 +1,72 @@
+--- Builds the text of a list's query from the filters that were given, so that each combination is a statement of its own
+--- with a plan of its own. Values only ever become parameters.
+
+local filter = {}
+filter.__index = filter
+
+function filter.new()
+  return setmetatable({ conditions = {}, values = {}, count = 0 }, filter)
+end
+
+--- Takes a value, gives the text that stands for it: "$3".
+function filter:value(value)
+  self.count = self.count + 1
+  self.values[self.count] = value
+  return "$" .. self.count
+end
+
+--- Adds `condition` with each ? replaced by the next value; nothing when the first value is nil.
+function filter:where(condition, first, ...)
+  if first == nil then
+    return self
+  end
+  local values, at = { first, ... }, 0
+  self.conditions[#self.conditions + 1] = condition:gsub("%?", function()
+    at = at + 1
+    return self:value(values[at])
+  end)
+  return self
+end
+
+--- " where a and b" or "".
+function filter:text()
+  return #self.conditions > 0 and " where " .. table.concat(self.conditions, " and ") or ""
+end
+
+--- Runs head .. where .. tail on the database; gives rows.
+function filter:rows(cx, head, tail)
+  return cx.db:rows(head .. self:text() .. " " .. tail, table.unpack(self.values, 1, self.count))
+end
+
+local function escape(text)
+  return (tostring(text):gsub("[^%w%-._~]", function(c)
+    return ("%%%02X"):format(c:byte())
+  end))
+end
+
+--- The Link header (RFC 8288) to the page after this one, or nil on the last. query: what the page was asked with; next: the
+--- parameters that continue it.
+function filter.next_link(req, limit, count, next)
+  if count < limit then
+    return nil
+  end
+  local query, names, parts = {}, {}, {}
+  for name, value in pairs(req.query) do
+    query[name] = value
+  end
+  for name, value in pairs(next) do
+    query[name] = value
+  end
+  for name in pairs(query) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    for _, value in ipairs(type(query[name]) == "table" and query[name] or { query[name] }) do
+      parts[#parts + 1] = name .. "=" .. escape(value)
+    end
+  end
+  return ("<%s?%s>; rel=\"next\""):format(req.path, table.concat(parts, "&"))
+end
+
+return filter
