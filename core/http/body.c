@@ -82,16 +82,26 @@ static bool add(struct http_conn *conn, struct str data)
     return false;
 }
 
+/* The size of a chunk says enough to refuse it: its data need not come first. */
+static bool announces_too_much(const struct http_slot *slot)
+{
+    return slot->chunk.left > slot->request.body_max - slot->body.len;
+}
+
 static void read_chunked(struct http_conn *conn, struct str *bytes)
 {
+    struct http_slot *slot = conn->slot;
     struct str data;
     for (;;) {
-        switch (http_chunk_next(&conn->slot->chunk, bytes, &data)) {
+        switch (http_chunk_next(&slot->chunk, bytes, &data)) {
         case HTTP_CHUNK_DATA:
             if (!add(conn, data))
                 return;
             break;
-        case HTTP_CHUNK_MORE: return;
+        case HTTP_CHUNK_MORE:
+            if (announces_too_much(slot))
+                refuse_size(conn);
+            return;
         case HTTP_CHUNK_END: dispatch(conn); return;
         case HTTP_CHUNK_BAD: http_conn_refuse(conn, 400, "the body of the request is not well chunked"); return;
         }
