@@ -1,0 +1,36 @@
+/* cancel.h - stops what runs on a connection, without hitting whoever uses it next.
+ *
+ * libpq 15 can cancel only by blocking, so each loop that has something to cancel opens one more connection and asks over it:
+ * select pg_cancel_backend(pid). That cancels a back end, not a statement; hence a connection goes to its next user only when its own
+ * results are all in and the answer to the cancel has come. Each is then told by user->on_quiet, once.
+ */
+#ifndef POSTGRES_CANCEL_H
+#define POSTGRES_CANCEL_H
+
+#include "postgres/connection.h"
+
+enum { POSTGRES_CANCEL_MS = 2000, POSTGRES_CONTROL_LINGER_MS = 30 * 1000, POSTGRES_CONTROL_RETRY_MS = 200 };
+
+struct postgres_canceller {
+    struct loop *loop;
+    struct postgres_settings *settings;
+    struct postgres_connection *control;
+    struct postgres_connection *current;   /* whose back end is being cancelled; NULL when it was closed meanwhile */
+    struct list waiting;
+    struct sql_call call;
+    struct sql_value pid;
+    struct timer timer;                    /* to close an unused control connection, or to open one again */
+    bool is_asking, is_closing;
+};
+
+void postgres_canceller_init(struct postgres_canceller *canceller, struct loop *loop, struct postgres_settings *settings);
+void postgres_canceller_close(struct postgres_canceller *canceller);   /* nothing must be left to cancel */
+
+/* Nothing happens on a quiet connection or when one is under way. A connection that is not quiet POSTGRES_CANCEL_MS later is
+ * given up: it turns lost. Send nothing on it until on_quiet. */
+void postgres_cancel(struct postgres_connection *connection);
+/* For query.c: the results are all in. For connection.c: it is being closed. */
+void postgres_cancel_settle(struct postgres_connection *connection);
+void postgres_cancel_forget(struct postgres_connection *connection);
+
+#endif

@@ -1,0 +1,327 @@
+/* connection.c - opens a connection without ever waiting in libpq, then carries bytes for query.c.
+ *
+ * DESIGN  RESOLVING -> CONNECTING [on_resolved]  CONNECTING -> OPEN [PQconnectPoll says OK]
+ *         any -> LOST [refused, deadline, EOF, reset]; a LOST one only waits to be closed by its owner.
+ *         While connecting, libpq may close its socket and open another under the same number (several addresses, TLS refused), so
+ *         the watch is closed before each PQconnectPoll and made anew after. Once open the socket stays the same.
+ *         READ is armed as long as the connection is open: an idle one that the server ends is noticed at once. WRITE is armed only
+ *         while libpq holds back bytes.
+ *         A failure to write is not acted upon: the server's last words are still to be read, and reading finds the end.
+ * HOLDS   pg and watch are non-NULL exactly while OPEN; on_open comes at most once.
+ * Path:   postgres/pool > [postgres/connection] > libpq, loop/watch
+ */
+#include "postgres/connection.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "postgres/cancel.h"
+#include "postgres/query.h"
+
+#include <assert.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+static void on_connect_ready(void *arg, unsigned events, bool broken);
+static void on_ready(void *arg, unsigned events, bool broken);
+
+/* --- what went wrong ------------------------------------------------------------------------------------------ */
+
+/* Connection errors come as text only; asked to be verbose, libpq puts the SQLSTATE behind the severity: "FATAL:  28P01: ..". */
+static const char *find_sqlstate(const char *message)
+{
+    for (const char *at = message; (at = strstr(at, ":  ")); at++) {
+        size_t len = strspn(at + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+        if (len == 5 && at[8] == ':' && at[9] == ' ')
+            return at + 3;
+    }
+    return NULL;
+}
+
+static const char *advice_for(const char *sqlstate)
+{
+    if (strncmp(sqlstate, "28", 2) == 0)
+        return "check user and password in database.postgres";
+    if (strcmp(sqlstate, "3D000") == 0)
+        return "create the database, or correct its name in database.postgres";
+    if (strncmp(sqlstate, "53", 2) == 0)
+        return "raise max_connections of the server, or lower pool.max_size";
+    if (strncmp(sqlstate, "57P", 3) == 0)
+        return "the server is starting or stopping; it is tried again";
+    return "is PostgreSQL running there? It is tried again";
+}
+
+static void set_connect_error(struct postgres_connection *connection, const char *message)
+{
+    const char *sqlstate = find_sqlstate(message);
+    char state[6] = "08001", text[256];
+    if (sqlstate)
+        memcpy(state, sqlstate, 5);
+    size_t before = sqlstate ? (size_t)(sqlstate - message) : strlen(message);
+    const char *after = sqlstate ? sqlstate + 7 : "";
+    /* One line: libpq adds hints and, being verbose, the place in the server's source. */
+    snprintf(text, sizeof text, "%.*s%.*s",
+             (int)strcspn(message, "\n") < (int)before ? (int)strcspn(message, "\n") : (int)before, message,
+             (int)strcspn(after, "\n"), after);
+    sql_error_set(&connection->error, state, "%s; %s", text, advice_for(state));
+}
+
+static void drop_watch(struct postgres_connection *connection)
+{
+    if (connection->watch)
+        watch_close(connection->watch);
+    connection->watch = NULL;
+}
+
+/* The owner closes it from within, so nothing may be touched after. */
+static void fail_to_open(struct postgres_connection *connection)
+{
+    timer_stop(&connection->deadline);
+    drop_watch(connection);
+    connection->state = POSTGRES_LOST;
+    connection->on_open(connection, /* is_open= */ false);
+}
+
+/* --- notices -------------------------------------------------------------------------------------------------- */
+
+/* May not call libpq on the connection. A FATAL one is why an idle connection is about to end. */
+static void on_notice(void *arg, const PGresult *result)
+{
+    struct postgres_connection *connection = arg;
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    bool is_end = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+    bool is_warning = is_end || (severity && strcmp(severity, "WARNING") == 0);
+    if (is_end)
+        sql_error_set(&connection->error, sqlstate ? sqlstate : "08006", "%s",
+                      text ? text : "the server ended the connection");
+    log_line(is_warning ? LOG_WARN : LOG_DEBUG, "notice from postgres",
+             LOG_TEXT("pool", connection->target.settings->name), LOG_INT("pid", connection->pid),
+             LOG_TEXT("sqlstate", sqlstate ? sqlstate : ""), LOG_TEXT("text", text ? text : ""));
+}
+
+/* --- opening -------------------------------------------------------------------------------------------------- */
+
+static enum fail watch_socket(struct postgres_connection *connection, watch_on_ready *on_socket, unsigned events)
+{
+    enum fail fail = watch_open(connection->loop, PQsocket(connection->pg), on_socket, connection, &connection->watch);
+    if (!fail)
+        watch_set(connection->watch, events);
+    return fail;
+}
+
+static void finish_opening(struct postgres_connection *connection)
+{
+    PGconn *pg = connection->pg;
+    PQsetErrorVerbosity(pg, PQERRORS_DEFAULT);
+    bool is_ready = PQsetnonblocking(pg, 1) == 0 && PQenterPipelineMode(pg) == 1;
+    if (!is_ready || watch_socket(connection, on_ready, WATCH_READ) != FAIL_OK) {
+        sql_error_set(&connection->error, "08001", "no memory for a connection");
+        fail_to_open(connection);
+        return;
+    }
+    timer_stop(&connection->deadline);
+    connection->pid = PQbackendPID(pg);
+    connection->ssl = PQsslInUse(pg) ? PQsslStruct(pg, "OpenSSL") : NULL;
+    connection->opened_ms = connection->quiet_since_ms = loop_now_ms(connection->loop);
+    connection->state = POSTGRES_OPEN;
+    connection->on_open(connection, /* is_open= */ true);
+}
+
+static void follow_poll(struct postgres_connection *connection, PostgresPollingStatusType poll)
+{
+    enum fail fail = FAIL_OK;
+    switch (poll) {
+    case PGRES_POLLING_OK: finish_opening(connection); return;
+    case PGRES_POLLING_READING: fail = watch_socket(connection, on_connect_ready, WATCH_READ); break;
+    case PGRES_POLLING_WRITING: fail = watch_socket(connection, on_connect_ready, WATCH_WRITE); break;
+    default:
+        set_connect_error(connection, PQerrorMessage(connection->pg));
+        fail_to_open(connection);
+        return;
+    }
+    if (fail) {
+        sql_error_set(&connection->error, "08001", "cannot watch the connection's socket: %s", fail_text(fail));
+        fail_to_open(connection);
+    }
+}
+
+static void on_connect_ready(void *arg, unsigned events, bool broken)
+{
+    struct postgres_connection *connection = arg;
+    (void)events, (void)broken; /* libpq finds out itself */
+    drop_watch(connection);
+    follow_poll(connection, PQconnectPoll(connection->pg));
+}
+
+static void on_deadline(void *arg)
+{
+    struct postgres_connection *connection = arg;
+    sql_error_set(&connection->error, "08001",
+                  "no connection within %u ms (%s); is PostgreSQL running there? It is tried again",
+                  connection->target.settings->connect_timeout_ms,
+                  connection->state == POSTGRES_RESOLVING ? "looking up its name" : "server does not answer");
+    fail_to_open(connection);
+}
+
+static void free_connection(struct postgres_connection *connection)
+{
+    postgres_target_clear(&connection->target);
+    postgres_settings_release(connection->target.settings);
+    postgres_query_clear(connection);
+    postgres_prepare_clear(&connection->prepared);
+    mem_free(connection);
+}
+
+/* The addresses are known, or there are none. */
+static void on_resolved(struct postgres_target *target, enum fail fail)
+{
+    struct postgres_connection *connection = target->arg;
+    connection->is_resolving = false;
+    if (connection->is_buried) {
+        free_connection(connection);
+        return;
+    }
+    assert(connection->state == POSTGRES_RESOLVING);
+    connection->state = POSTGRES_CONNECTING;
+    if (fail) {
+        sql_error_set(&connection->error, "08001", "%s", target->why);
+        fail_to_open(connection);
+        return;
+    }
+    connection->pg = PQconnectStartParams(target->keys, target->values, /* expand_dbname= */ 0);
+    if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
+        set_connect_error(connection, connection->pg ? PQerrorMessage(connection->pg) : "out of memory");
+        fail_to_open(connection);
+        return;
+    }
+    PQsetErrorVerbosity(connection->pg, PQERRORS_VERBOSE);
+    PQsetNoticeReceiver(connection->pg, on_notice, connection);
+    follow_poll(connection, PGRES_POLLING_WRITING);
+}
+
+enum fail postgres_connection_open(struct loop *loop, struct postgres_settings *settings, const char *application_name,
+                                   void (*on_open)(struct postgres_connection *connection, bool is_open), void *arg,
+                                   struct postgres_connection **out)
+{
+    struct postgres_connection *connection = mem_zero(MEM_POSTGRES, sizeof *connection);
+    if (!connection)
+        return FAIL_NOMEM;
+    connection->loop = loop;
+    connection->on_open = on_open;
+    connection->on_open_arg = arg;
+    connection->place = POSTGRES_OUTSIDE;
+    list_init(&connection->node);
+    list_init(&connection->all_node);
+    list_init(&connection->cancel_node);
+    postgres_prepare_init(&connection->prepared);
+    connection->target.settings = postgres_settings_hold(settings);
+    connection->target.application_name = application_name;
+    enum fail fail = postgres_query_init(connection);
+    if (!fail)
+        fail = postgres_target_resolve(loop, &connection->target, on_resolved, connection);
+    if (fail) {
+        free_connection(connection);
+        return fail;
+    }
+    timer_start(loop, &connection->deadline, settings->connect_timeout_ms, on_deadline, connection);
+    connection->is_resolving = true;
+    *out = connection;
+    return FAIL_OK;
+}
+
+void postgres_connection_close(struct postgres_connection *connection)
+{
+    if (!connection)
+        return;
+    timer_stop(&connection->deadline);
+    postgres_cancel_forget(connection);
+    drop_watch(connection);
+    if (connection->pg)
+        PQfinish(connection->pg);
+    connection->pg = NULL;
+    if (connection->is_resolving)
+        connection->is_buried = true; /* on_resolved frees it */
+    else
+        free_connection(connection);
+}
+
+/* --- open ----------------------------------------------------------------------------------------------------- */
+
+void postgres_connection_flush(struct postgres_connection *connection)
+{
+    if (connection->state != POSTGRES_OPEN)
+        return;
+    bool is_held_back = PQflush(connection->pg) == 1;
+    watch_set(connection->watch, is_held_back ? WATCH_READ | WATCH_WRITE : WATCH_READ);
+}
+
+static bool read_some(struct postgres_connection *connection)
+{
+    if (connection->is_partial) {
+        int waiting = 0;
+        if (ioctl(PQsocket(connection->pg), FIONREAD, &waiting) == 0 && waiting > 0)
+            connection->result_bytes += (size_t)waiting;
+    }
+    if (!PQconsumeInput(connection->pg))
+        return false;
+    /* OpenSSL may hold decrypted bytes of which poll knows nothing. */
+    while (connection->ssl && SSL_pending(connection->ssl) > 0)
+        if (!PQconsumeInput(connection->pg))
+            return false;
+    return PQstatus(connection->pg) == CONNECTION_OK;
+}
+
+/* The reason the server gave last, as a notice or in a result, says more than libpq's words about the socket. */
+static void set_lost_error(struct postgres_connection *connection)
+{
+    if (connection->error.sqlstate[0])
+        return;
+    const char *message = PQerrorMessage(connection->pg);
+    int len = (int)strcspn(message, "\n");
+    if (len)
+        sql_error_set(&connection->error, "08006", "%.*s", len, message);
+    else
+        sql_error_set(&connection->error, "08006", "the server closed the connection");
+}
+
+void postgres_connection_turn_lost(struct postgres_connection *connection)
+{
+    set_lost_error(connection);
+    connection->state = POSTGRES_LOST;
+    drop_watch(connection);
+    postgres_query_lost(connection);
+}
+
+static void on_ready(void *arg, unsigned events, bool broken)
+{
+    struct postgres_connection *connection = arg;
+    if ((events & WATCH_READ) || broken) {
+        if (!read_some(connection)) {
+            postgres_connection_turn_lost(connection);
+            return;
+        }
+        if (events & WATCH_WRITE)
+            postgres_connection_flush(connection);
+        postgres_query_input(connection);
+        return; /* it may be gone */
+    }
+    postgres_connection_flush(connection);
+}
+
+/* --- moving house --------------------------------------------------------------------------------------------- */
+
+void postgres_connection_leave(struct postgres_connection *connection)
+{
+    assert(!timer_is_set(&connection->deadline) && !timer_is_set(&connection->cancel_deadline));
+    drop_watch(connection);
+    connection->loop = NULL;
+}
+
+enum fail postgres_connection_enter(struct postgres_connection *connection, struct loop *loop)
+{
+    connection->loop = loop;
+    return watch_socket(connection, on_ready, WATCH_READ);
+}

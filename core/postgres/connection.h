@@ -1,0 +1,102 @@
+/* connection.h - one libpq connection on one loop: opening, bytes in and out, closing. Never blocks.
+ *
+ * It is in pipeline mode from the moment it is open until it is closed. What is sent over it is query.h's business, who may use it
+ * is pool.h's. The struct is open to the files of this folder, each of which minds its own part of it.
+ */
+#ifndef POSTGRES_CONNECTION_H
+#define POSTGRES_CONNECTION_H
+
+#include "base/buf.h"
+#include "loop/timer.h"
+#include "loop/watch.h"
+#include "postgres/prepare.h"
+#include "postgres/resolve.h"
+#include "sql/engine.h"
+
+#include <libpq-fe.h>
+
+struct postgres_lane;
+struct postgres_connection;
+struct postgres_step;
+
+enum postgres_connection_state { POSTGRES_RESOLVING, POSTGRES_CONNECTING, POSTGRES_OPEN, POSTGRES_LOST };
+
+/* Where the connection stands with the pool. Guarded by the pool's mutex. */
+enum postgres_place { POSTGRES_OPENING, POSTGRES_IDLE, POSTGRES_LEASED, POSTGRES_MOVING, POSTGRES_OUTSIDE };
+
+/* Who is using it at the moment. Each comes on the loop, and may close the connection or give it away. */
+struct postgres_user {
+    /* A call's result is in: call->fail, error and rows are set. `outcome` is an enum postgres_outcome (query.h). */
+    void (*on_call)(struct postgres_connection *connection, struct sql_call *call, int outcome);
+    /* All that was sent has been answered. */
+    void (*on_quiet)(struct postgres_connection *connection);
+    /* The connection is gone; on_call has come for each call that was on it. The user closes it. */
+    void (*on_lost)(struct postgres_connection *connection);
+};
+
+struct postgres_connection {
+    /* connection.c */
+    enum postgres_connection_state state;
+    bool is_resolving, is_buried;        /* buried: closed while names were being looked up, freed when that ends */
+    bool is_partial;                     /* after the last read a result was still incomplete */
+    struct loop *loop;                   /* home */
+    PGconn *pg;
+    struct watch *watch;
+    void *ssl;
+    int pid;                             /* of the back end */
+    struct sql_error error;              /* why it did not open, or was lost */
+    uint64_t opened_ms, quiet_since_ms, expires_ms;
+    struct timer deadline;               /* of opening */
+    struct postgres_target target;
+    void (*on_open)(struct postgres_connection *connection, bool is_open);
+    void *on_open_arg;
+    /* query.c: what was sent and not yet answered, oldest first */
+    const struct postgres_user *user;
+    void *user_data;
+    struct postgres_step *steps;         /* a ring of step_cap */
+    unsigned step_cap, step_first, step_at, step_count;
+    unsigned calls_in_flight, unit_calls;
+    uint64_t answered_ns, unit_ended_ns; /* when the unit before, and the one whose calls are given out, was answered */
+    size_t result_bytes;                 /* read for the result that is coming in */
+    struct buf bind_texts;
+    /* prepare.c */
+    struct postgres_prepared_cache prepared;
+    /* cancel.c */
+    bool is_cancelling;                  /* the cancel itself is under way */
+    bool is_hit;                         /* one was asked for since the connection was last quiet */
+    struct list cancel_node;
+    struct timer cancel_deadline;
+    /* pool.c */
+    bool is_dirty;                       /* settings, LISTEN or cursors may outlive the transaction */
+    struct postgres_lane *lane;
+    struct list all_node;                /* in lane->all */
+    enum postgres_place place;
+    struct list node;                    /* in lane->idle */
+    struct sql_call *bound;              /* while MOVING: who it is for */
+    struct postgres_lane *destination;
+    struct loop_task task;
+    /* batch.c */
+    uint64_t pending_ns;                 /* what is on its way will take about this long */
+    bool is_shared, is_unsynced;
+};
+
+/* Starts to open one. on_open comes once, never from within, unless the connection is closed first. It holds the
+ * settings. */
+MUST_USE enum fail postgres_connection_open(struct loop *loop, struct postgres_settings *settings, const char *application_name,
+                                            void (*on_open)(struct postgres_connection *connection, bool is_open), void *arg,
+                                            struct postgres_connection **out);
+/* Ends it in any state; the struct is gone for the caller. No callback comes any more. NULL is fine. */
+void postgres_connection_close(struct postgres_connection *connection);
+
+/* Sends what libpq holds back; afterwards the watch waits for what is right. On failure the connection turns LOST and the user
+ * learns of it from the loop, later. */
+void postgres_connection_flush(struct postgres_connection *connection);
+
+/* It is broken: ends what was in flight as GONE, tells the user. The connection may be closed after. */
+void postgres_connection_turn_lost(struct postgres_connection *connection);
+
+/* Moving house: leave on the old loop's thread, then enter on the new one's. Only when quiet. */
+void postgres_connection_leave(struct postgres_connection *connection);
+MUST_USE enum fail postgres_connection_enter(struct postgres_connection *connection, struct loop *loop);
+
+#endif

@@ -1,0 +1,20 @@
+/* engine.h - PostgreSQL behind sql/engine.h: one pool for the process, a lane for each loop.
+ *
+ * Beyond what sql/engine.h promises: an atomic sql_run_many has taken place only if every call of it is FAIL_OK; to cancel one call of a
+ * sql_run_many ends all of it that is not finished; a session's calls run in order. A read (call->read_only) whose connection is lost
+ * runs once more on another one; anything else ends with 08006 and error.sent.
+ */
+#ifndef POSTGRES_ENGINE_H
+#define POSTGRES_ENGINE_H
+
+#include "loop/loop.h"
+#include "postgres/settings.h"
+#include "sql/engine.h"
+
+/* The loops are those that will submit calls, all of them; they need not turn yet, and must outlive the engine. work_open must have been
+ * called. Connects in the background: a server that is absent is no failure here, is_ready tells. The settings are copied.
+ * FAIL_INVALID: `why` says what is wrong with them. */
+MUST_USE enum fail postgres_engine_open(const struct postgres_settings *settings, struct loop *const *loops, unsigned loop_count,
+                                        struct sql_engine **out, char *why, size_t why_bytes);
+
+#endif

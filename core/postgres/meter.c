@@ -1,0 +1,125 @@
+/* meter.c - the wick_pg_* metrics.
+ *
+ * DESIGN  Counters and histograms are fed as things happen. The gauges come from one snapshot of the pool at each exposition, so they
+ *         always add up; the callback stays registered for good, hence the list of pools that are open.
+ * Path:   postgres/pool, lane > [postgres/meter] > metrics
+ */
+#include "postgres/meter.h"
+
+#include "postgres/pool.h"
+
+#include <pthread.h>
+#include <string.h>
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct list meters = { &meters, &meters };
+
+static const char *const classes[] = { "08", "22", "23", "25", "40", "42", "57", "other" };
+
+static void collect(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&mutex);
+    LIST_EACH(&meters, node)
+    {
+        struct postgres_meter *meter = LIST_ENTRY(node, struct postgres_meter, node);
+        struct postgres_counts counts;
+        postgres_pool_count(meter->pool, &counts);
+        metric_set(meter->idle, counts.idle);
+        metric_set(meter->used, counts.used);
+        metric_set(meter->opening, counts.opening);
+        metric_set(meter->waiters, counts.waiting);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+struct labels {
+    struct buf text;
+};
+
+static const char *label(struct labels *labels, const char *pool, const char *name, const char *value)
+{
+    buf_reset(&labels->text);
+    metrics_label(&labels->text, "pool", str_of(pool));
+    if (name)
+        metrics_label(&labels->text, name, str_of(value));
+    buf_add_char(&labels->text, '\0');
+    return buf_ok(&labels->text) ? labels->text.data : "";
+}
+
+static void open_gauges(struct postgres_meter *meter, struct labels *labels, const char *pool)
+{
+    static const char name[] = "wick_pg_pool_connections", help[] = "Connections of the pool by state.";
+    meter->idle = metric_gauge(name, help, label(labels, pool, "state", "idle"));
+    meter->used = metric_gauge(name, help, label(labels, pool, "state", "used"));
+    meter->opening = metric_gauge(name, help, label(labels, pool, "state", "connecting"));
+    meter->size = metric_gauge("wick_pg_pool_size", "Connections the pool may have.", label(labels, pool, NULL, NULL));
+    meter->waiters = metric_gauge("wick_pg_pool_waiters", "Calls that wait for a connection.",
+                                  label(labels, pool, NULL, NULL));
+    metric_set(meter->size, meter->pool->settings->max_size);
+}
+
+static void open_counters(struct postgres_meter *meter, struct labels *labels, const char *pool)
+{
+    static const char timeouts[] = "wick_pg_pool_timeouts_total", timeouts_help[] = "Calls that got no connection.";
+    static const char reconnects[] = "wick_pg_pool_reconnects_total",
+                      reconnects_help[] = "Connections that had to be replaced, or could not be opened.";
+    static const char errors[] = "wick_pg_query_errors_total",
+                      errors_help[] = "Statements that failed, by SQLSTATE class.";
+    meter->timeouts = metric_counter(timeouts, timeouts_help, label(labels, pool, "reason", "timeout"));
+    meter->refused = metric_counter(timeouts, timeouts_help, label(labels, pool, "reason", "refused"));
+    meter->lost = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", "lost"));
+    meter->closed = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", "age"));
+    meter->failed_to_open = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", "failed"));
+    meter->rows = metric_counter("wick_pg_query_rows_total", "Rows returned or changed.",
+                                 label(labels, pool, NULL, NULL));
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        meter->errors[i] = metric_counter(errors, errors_help, label(labels, pool, "sqlstate_class", classes[i]));
+}
+
+static void register_collect(void) { metrics_on_collect(collect, NULL); }
+
+void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *pool, const char *name)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct labels labels;
+    buf_init(&labels.text, MEM_POSTGRES, 1024);
+    meter->pool = pool;
+    open_gauges(meter, &labels, name);
+    open_counters(meter, &labels, name);
+    meter->acquire = metric_histogram("wick_pg_pool_acquire_duration_seconds",
+                                      "From asking for a connection to having it.", label(&labels, name, NULL, NULL),
+                                      METRIC_SECONDS);
+    meter->query = metric_histogram("wick_pg_query_duration_seconds", "Statements, waiting for a connection included.",
+                                    label(&labels, name, NULL, NULL), METRIC_SECONDS);
+    buf_clear(&labels.text);
+    pthread_mutex_lock(&mutex);
+    list_push_back(&meters, &meter->node);
+    pthread_mutex_unlock(&mutex);
+    pthread_once(&once, register_collect);
+}
+
+void postgres_meter_close(struct postgres_meter *meter)
+{
+    pthread_mutex_lock(&mutex);
+    list_remove(&meter->node);
+    pthread_mutex_unlock(&mutex);
+}
+
+static struct metric_counter *errors_of(struct postgres_meter *meter, const char *sqlstate)
+{
+    size_t last = sizeof classes / sizeof *classes - 1;
+    for (size_t i = 0; i < last; i++)
+        if (strncmp(sqlstate, classes[i], 2) == 0)
+            return meter->errors[i];
+    return meter->errors[last];
+}
+
+void postgres_meter_call(struct postgres_meter *meter, const struct sql_call *call, uint64_t now_ns)
+{
+    metric_observe(meter->query, now_ns - call->submitted_ns);
+    if (call->fail)
+        metric_add(errors_of(meter, call->error.sqlstate), 1);
+    else
+        metric_add(meter->rows, call->rows->changed > 0 ? (uint64_t)call->rows->changed : call->rows->row_count);
+}

@@ -1,0 +1,28 @@
+/* meter.h - what the pool and its statements tell the metrics. */
+#ifndef POSTGRES_METER_H
+#define POSTGRES_METER_H
+
+#include "metrics/metrics.h"
+#include "sql/engine.h"
+
+struct postgres_pool;
+
+struct postgres_counts {
+    unsigned idle, used, opening, waiting;
+};
+
+struct postgres_meter {
+    struct postgres_pool *pool;
+    struct list node;                    /* of all meters */
+    struct metric_gauge *idle, *used, *opening, *size, *waiters;
+    struct metric_histogram *acquire, *query;
+    struct metric_counter *timeouts, *refused, *lost, *closed, *failed_to_open, *rows;
+    struct metric_counter *errors[8];
+};
+
+void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *pool, const char *name);
+void postgres_meter_close(struct postgres_meter *meter);
+/* A statement is over. */
+void postgres_meter_call(struct postgres_meter *meter, const struct sql_call *call, uint64_t now_ns);
+
+#endif

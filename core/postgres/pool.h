@@ -1,0 +1,64 @@
+/* pool.h - hands the process's connections to those who wait for them, on whichever loop they are.
+ *
+ * Limits hold for the process. Each loop has a lane: its idle connections, its waiting calls, its part of the upkeep. A connection
+ * lives on one loop at a time; when the one who waits is on another, it moves there. Waiting calls are served in the order they came:
+ * exactly so within a loop, and across loops to within POSTGRES_ORDER_SLACK_MS, inside of which a connection stays at home.
+ */
+#ifndef POSTGRES_POOL_H
+#define POSTGRES_POOL_H
+
+#include "base/breaker.h"
+#include "postgres/connection.h"
+#include "postgres/meter.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { POSTGRES_ORDER_SLACK_MS = 5, POSTGRES_UPKEEP_MS = 200, POSTGRES_OPENING_MAX = 4, POSTGRES_CONFIG_HOLD_MS = 15 * 1000 };
+
+struct postgres_pool {
+    struct postgres_settings *settings;      /* owned */
+    struct postgres_lane *lanes;
+    unsigned lane_count;
+    struct postgres_meter meter;
+    atomic_uint waiting;                     /* calls in all queues; changed under the mutex, read without */
+    atomic_bool is_closing;
+    /* under the mutex */
+    pthread_mutex_t mutex;
+    unsigned total, opening;                 /* connections in any state, and those not open yet */
+    unsigned opening_max;                    /* 1 after a failure, doubles with each success */
+    struct breaker breaker;
+    uint64_t hold_until_ms;                  /* user, password or database are wrong: no attempt before */
+    struct sql_error error;                  /* of the last attempt that failed */
+};
+
+MUST_USE enum fail postgres_pool_init(struct postgres_pool *pool, struct postgres_settings *settings);
+void postgres_pool_clear(struct postgres_pool *pool);
+
+/* The newest idle connection of this lane, leased; NULL when there is none. */
+struct postgres_connection *postgres_pool_take(struct postgres_lane *lane);
+/* Gives the call an idle connection of another lane, or queues it and opens one more where that is allowed. It comes back
+ * through postgres_lane_start. FAIL_FULL, FAIL_REFUSED (no server; call->error says why). at_front: it has waited before. */
+MUST_USE enum fail postgres_pool_wait(struct postgres_lane *lane, struct sql_call *call, bool at_front);
+/* Takes a call that waits out of the queue. */
+void postgres_pool_leave(struct postgres_lane *lane, struct sql_call *call);
+/* The oldest waiting call of this lane, out of the queue; NULL: none. */
+struct sql_call *postgres_pool_next(struct postgres_lane *lane);
+/* The same if `wanted` says so. */
+struct sql_call *postgres_pool_next_if(struct postgres_lane *lane, bool (*wanted)(struct postgres_lane *lane, const struct sql_call *call));
+
+/* A quiet leased connection without a transaction goes to who waits, or becomes idle. */
+void postgres_pool_release(struct postgres_connection *connection);
+/* It is closed, whatever it is doing (its calls have been taken care of). reason: a word for the log and the metric. */
+void postgres_pool_drop(struct postgres_connection *connection, const char *reason);
+
+/* Opens connections up to min_size, or for who waits. On the lane's loop. */
+void postgres_pool_fill(struct postgres_lane *lane);
+/* Every POSTGRES_UPKEEP_MS: closes what is idle too long or too old, fills, ends the wait of those who wait in vain. */
+void postgres_pool_upkeep(struct postgres_lane *lane);
+/* Closing: ends the attempts to open that are under way. */
+void postgres_pool_end_opening(struct postgres_lane *lane);
+bool postgres_pool_is_ready(struct postgres_pool *pool, char *why, size_t why_bytes);
+void postgres_pool_count(struct postgres_pool *pool, struct postgres_counts *out);
+
+#endif

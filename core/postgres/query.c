@@ -1,0 +1,550 @@
+/* query.c - sends calls in pipelined units and matches the results that come back.
+ *
+ * DESIGN  Every unit is [Parse] Bind Execute .. Sync. A step is what gets a result: a PARSE, a CALL, a TEXT of ours, or the SYNC.
+ *         libpq gives for each step a result and then NULL, for a SYNC one result and no NULL; after an error everything up to the
+ *         SYNC comes back as PIPELINE_ABORTED. An error may also come while the SYNC itself is awaited (a deferred constraint).
+ *         The ring of steps:   step_first .. step_at .. first + count
+ *                              [ answered, ][ not yet answered ]      a unit is judged when its SYNC is answered
+ *         Judging a unit: the first step that failed gives its error to its call (a PARSE to the call behind it), the calls behind
+ *         that one are BEHIND. If it was a cancel that was meant for somebody else in the unit, the call is BEHIND, too.
+ * HOLDS   A step's prepared statement is held as long as the step is in the ring. on_call never comes from within add or end_unit.
+ * Path:   postgres/lane, session, cancel > [postgres/query] > postgres/connection
+ */
+#include "postgres/query.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "postgres/bind.h"
+#include "postgres/cancel.h"
+#include "postgres/rows.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { STEPS_AT_FIRST = 16 };
+static const size_t result_bytes_default = 64u << 20;
+static const size_t bind_texts_kept = 64u << 10;
+
+enum step_kind { STEP_PARSE, STEP_CALL, STEP_TEXT, STEP_SYNC };
+
+struct postgres_step {
+    enum step_kind kind;
+    struct sql_call *call; /* NULL: not wanted any more */
+    struct postgres_prepared *prepared;
+    PGresult *result;
+};
+
+static struct postgres_step *step_at(const struct postgres_connection *connection, unsigned at)
+{
+    return &connection->steps[(connection->step_first + at) & (connection->step_cap - 1)];
+}
+
+/* --- the ring ------------------------------------------------------------------------------------------------- */
+
+enum fail postgres_query_init(struct postgres_connection *connection)
+{
+    buf_init(&connection->bind_texts, MEM_POSTGRES, 0);
+    connection->steps = mem_alloc(MEM_POSTGRES, STEPS_AT_FIRST * sizeof *connection->steps);
+    connection->step_cap = STEPS_AT_FIRST;
+    return connection->steps ? FAIL_OK : FAIL_NOMEM;
+}
+
+static void clear_step(struct postgres_step *step)
+{
+    PQclear(step->result);
+    if (step->prepared)
+        postgres_prepare_release(step->prepared);
+    *step = (struct postgres_step){ .kind = STEP_SYNC };
+}
+
+void postgres_query_clear(struct postgres_connection *connection)
+{
+    for (unsigned i = 0; connection->steps && i < connection->step_count; i++)
+        clear_step(step_at(connection, i));
+    mem_free(connection->steps);
+    buf_clear(&connection->bind_texts);
+    connection->steps = NULL;
+    connection->step_count = 0;
+}
+
+/* Room for two more: a PARSE and its CALL. */
+static bool has_room(struct postgres_connection *connection)
+{
+    unsigned cap = connection->step_cap;
+    if (connection->step_count + 3 <= cap) /* and one for the SYNC */
+        return true;
+    struct postgres_step *steps = mem_alloc(MEM_POSTGRES, 2 * cap * sizeof *steps);
+    if (!steps)
+        return false;
+    for (unsigned i = 0; i < connection->step_count; i++)
+        steps[i] = *step_at(connection, i);
+    mem_free(connection->steps);
+    connection->steps = steps;
+    connection->step_cap = 2 * cap;
+    connection->step_first = 0;
+    return true;
+}
+
+static void add_step(struct postgres_connection *connection, struct postgres_step step)
+{
+    assert(connection->step_count < connection->step_cap);
+    if (step.prepared)
+        postgres_prepare_hold(step.prepared);
+    connection->step_count++;
+    *step_at(connection, connection->step_count - 1) = step;
+}
+
+/* --- sending -------------------------------------------------------------------------------------------------- */
+
+static enum fail cannot_send(struct postgres_connection *connection, struct sql_error *error)
+{
+    const char *message = PQerrorMessage(connection->pg);
+    sql_error_set(error, "08006", "cannot send: %.*s", (int)strcspn(message, "\n"), message);
+    return FAIL_CLOSED;
+}
+
+static enum fail send_call(struct postgres_connection *connection, struct sql_call *call,
+                           struct postgres_prepared *prepared, const struct postgres_bind *bind)
+{
+    if (!prepared->is_sent) {
+        if (!PQsendPrepare(connection->pg, prepared->name, prepared->text, 0, NULL))
+            return cannot_send(connection, &call->error);
+        prepared->is_sent = true;
+        add_step(connection, (struct postgres_step){ .kind = STEP_PARSE, .prepared = prepared });
+    }
+    if (!PQsendQueryPrepared(connection->pg, prepared->name, (int)call->param_count, bind->values, bind->lengths,
+                             bind->formats,
+                             /* resultFormat= */ 0))
+        return cannot_send(connection, &call->error);
+    add_step(connection, (struct postgres_step){ .kind = STEP_CALL, .call = call, .prepared = prepared });
+    connection->calls_in_flight++;
+    return FAIL_OK;
+}
+
+static bool is_sendable(struct sql_call *call)
+{
+    if (call->text.len == 0 || memchr(call->text.data, '\0', call->text.len))
+        sql_error_set(&call->error, "42601", "the statement is empty or contains a zero byte");
+    else if (call->param_count > 65535)
+        sql_error_set(&call->error, "54000", "a statement takes at most 65535 parameters");
+    else
+        return true;
+    return false;
+}
+
+enum fail postgres_query_add(struct postgres_connection *connection, struct sql_call *call, uint64_t hash)
+{
+    if (connection->state != POSTGRES_OPEN) {
+        call->error = connection->error;
+        return FAIL_CLOSED;
+    }
+    struct postgres_prepared *prepared = has_room(connection)
+                                             ? postgres_prepare_find(&connection->prepared, call->text, hash)
+                                             : NULL;
+    if (!prepared)
+        return FAIL_NOMEM;
+    if (!prepared->is_sent && !is_sendable(call)) {
+        postgres_prepare_drop(&connection->prepared, prepared, /* exists= */ false);
+        return FAIL_SQL;
+    }
+    struct postgres_bind bind;
+    enum fail fail = postgres_bind(&bind, &connection->bind_texts, call->params, call->param_count, &call->error);
+    if (fail)
+        return fail;
+    fail = send_call(connection, call, prepared, &bind);
+    postgres_bind_clear(&bind);
+    if (connection->bind_texts.cap > bind_texts_kept)
+        buf_clear(&connection->bind_texts);
+    return fail;
+}
+
+enum fail postgres_query_add_text(struct postgres_connection *connection, const char *text)
+{
+    if (connection->state != POSTGRES_OPEN)
+        return FAIL_CLOSED;
+    if (!has_room(connection))
+        return FAIL_NOMEM;
+    if (!PQsendQueryParams(connection->pg, text, 0, NULL, NULL, NULL, NULL, 0))
+        return FAIL_CLOSED;
+    add_step(connection, (struct postgres_step){ .kind = STEP_TEXT });
+    return FAIL_OK;
+}
+
+void postgres_query_end_unit(struct postgres_connection *connection)
+{
+    /* When Sync cannot be sent the connection is broken, and its socket will say so: the calls are answered then. */
+    if (connection->state == POSTGRES_OPEN && PQpipelineSync(connection->pg))
+        add_step(connection, (struct postgres_step){ .kind = STEP_SYNC });
+    postgres_connection_flush(connection);
+}
+
+bool postgres_query_detach(struct postgres_connection *connection, const struct sql_call *call)
+{
+    for (unsigned i = 0; i < connection->step_count; i++)
+        if (step_at(connection, i)->call == call) {
+            step_at(connection, i)->call = NULL;
+            connection->calls_in_flight--;
+            return true;
+        }
+    return false;
+}
+
+PGTransactionStatusType postgres_query_transaction(const struct postgres_connection *connection)
+{
+    return connection->pg ? PQtransactionStatus(connection->pg) : PQTRANS_UNKNOWN;
+}
+
+/* --- what came back ------------------------------------------------------------------------------------------- */
+
+static void copy_field(char *out, size_t bytes, const char *text)
+{
+    size_t len = text ? strlen(text) : 0;
+    if (len >= bytes)
+        for (len = bytes - 1; len && ((unsigned char)text[len] & 0xc0) == 0x80;) /* not through a character */
+            len--;
+    if (len)
+        memcpy(out, text, len);
+    out[len] = '\0';
+}
+
+void postgres_error_fill(struct sql_error *error, const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *name = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
+    if (!name)
+        name = PQresultErrorField(result, PG_DIAG_COLUMN_NAME);
+    if (!text)
+        text = PQresultErrorMessage(result);
+    sql_error_set(error, sqlstate ? sqlstate : "08006", "%s", ""); /* only libpq's own errors have no SQLSTATE */
+    copy_field(error->text, sizeof error->text, text);
+    copy_field(error->detail, sizeof error->detail, PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL));
+    copy_field(error->constraint, sizeof error->constraint, name);
+    size_t len = strlen(error->text);
+    if (len && error->text[len - 1] == '\n')
+        error->text[len - 1] = '\0';
+    error->sent = true;
+}
+
+static bool is_good(const PGresult *result)
+{
+    ExecStatusType status = result ? PQresultStatus(result) : PGRES_PIPELINE_ABORTED;
+    return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
+}
+
+static bool is_aborted(const PGresult *result) { return !result || PQresultStatus(result) == PGRES_PIPELINE_ABORTED; }
+
+static bool is_end_of_connection(const struct sql_error *error)
+{
+    return sql_error_is(error, "57P01") || sql_error_is(error, "57P02") || sql_error_is(error, "57P03") ||
+           sql_error_is(error, "08");
+}
+
+/* A session must not believe that it committed what the server had rolled back: COMMIT of a failed transaction "succeeds". */
+static bool is_false_commit(const struct sql_call *call, PGresult *result)
+{
+    static const char *const words[] = { "commit", "end" };
+    if (strcmp(PQcmdStatus(result), "ROLLBACK") != 0)
+        return false;
+    struct str text = call->text;
+    while (text.len && strchr(" \t\r\n", text.data[0]))
+        text = str_make(text.data + 1, text.len - 1);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (text.len >= strlen(words[i]) && str_is_nocase(str_make(text.data, strlen(words[i])), str_of(words[i])))
+            return true;
+    return false;
+}
+
+static void note_tag(struct postgres_connection *connection, PGresult *result)
+{
+    const char *tag = PQcmdStatus(result);
+    if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
+        postgres_prepare_forget_all(&connection->prepared);
+    else if (strcmp(tag, "SET") == 0 || strcmp(tag, "LISTEN") == 0 || strcmp(tag, "PREPARE") == 0 ||
+             strncmp(tag, "DECLARE", 7) == 0)
+        connection->is_dirty = true;
+}
+
+static size_t bytes_max_of(const struct sql_call *call)
+{
+    return call->bytes_max ? call->bytes_max : result_bytes_default;
+}
+
+static void refuse_size(struct sql_call *call)
+{
+    call->fail = FAIL_SQL;
+    sql_error_set(&call->error, "54000", "the result is larger than %zu bytes; ask for fewer rows or columns",
+                  bytes_max_of(call));
+}
+
+/* Makes the rows of a good result; the result is theirs. */
+static void give_rows(struct postgres_step *step)
+{
+    struct sql_call *call = step->call;
+    struct postgres_prepared *prepared = step->prepared;
+    if (PQresultMemorySize(step->result) > bytes_max_of(call)) {
+        refuse_size(call);
+        return;
+    }
+    if (!prepared->shape || !postgres_shape_fits(prepared->shape, step->result)) {
+        postgres_shape_release(prepared->shape);
+        prepared->shape = postgres_shape_of(step->result);
+    }
+    call->rows = prepared->shape ? postgres_rows_open(step->result, prepared->shape) : NULL;
+    if (prepared->shape)
+        step->result = NULL;
+    call->fail = call->rows ? FAIL_OK : FAIL_NOMEM;
+}
+
+static enum postgres_outcome judge_good(struct postgres_connection *connection, struct postgres_step *step)
+{
+    note_tag(connection, step->result);
+    if (is_false_commit(step->call, step->result)) {
+        step->call->fail = FAIL_SQL;
+        sql_error_set(&step->call->error, "25P02",
+                      "nothing was committed: a statement before it had failed, so the transaction was rolled back");
+        return POSTGRES_DONE;
+    }
+    give_rows(step);
+    return POSTGRES_DONE;
+}
+
+/* The plan's row type has changed, or somebody deallocated it: the text is fine, the prepared statement is not. */
+static bool is_stale(const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *routine = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+    if (!sqlstate)
+        return false;
+    if (strcmp(sqlstate, "26000") == 0)
+        return true;
+    return strcmp(sqlstate, "0A000") == 0 && routine && strcmp(routine, "RevalidateCachedQuery") == 0;
+}
+
+static enum postgres_outcome judge_error(struct postgres_connection *connection, struct postgres_step *step,
+                                         const PGresult *error)
+{
+    struct sql_call *call = step->call;
+    call->fail = FAIL_SQL;
+    postgres_error_fill(&call->error, error);
+    if (is_end_of_connection(&call->error)) {
+        connection->error = call->error;
+        return POSTGRES_GONE;
+    }
+    if (step->prepared && is_stale(error)) {
+        postgres_prepare_drop(&connection->prepared, step->prepared,
+                              /* exists= */ !sql_error_is(&call->error, "26000"));
+        return POSTGRES_STALE;
+    }
+    if (connection->is_hit && sql_error_is(&call->error, "57014"))
+        return POSTGRES_BEHIND; /* who was meant has been detached */
+    return POSTGRES_DONE;
+}
+
+struct unit {
+    unsigned steps;        /* the SYNC included; they are the first of the ring */
+    const PGresult *error; /* of the first step that failed */
+    unsigned error_at, calls;
+    bool is_answered; /* false: the connection was lost before its SYNC was answered */
+};
+
+static struct unit find_error(struct postgres_connection *connection, unsigned steps, bool is_answered)
+{
+    struct unit unit = { .steps = steps, .is_answered = is_answered };
+    for (unsigned i = 0; i < steps; i++) {
+        const PGresult *result = step_at(connection, i)->result;
+        unit.calls += step_at(connection, i)->call != NULL;
+        if (!unit.error && result && !is_good(result) && !is_aborted(result) &&
+            PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
+            unit.error = result;
+            unit.error_at = i;
+        }
+    }
+    return unit;
+}
+
+static enum postgres_outcome judge_lost(struct postgres_connection *connection, struct postgres_step *step)
+{
+    struct sql_call *call = step->call;
+    if (is_good(step->result) && call->read_only)
+        return judge_good(connection, step); /* a read needs no commit */
+    call->fail = FAIL_SQL;
+    call->error = connection->error;
+    call->error.sent = true;
+    return POSTGRES_GONE;
+}
+
+/* Does the error of the unit belong to the call at `at`? A PARSE or a TEXT that failed gives it to the first call behind it. */
+static bool owns_error(struct postgres_connection *connection, const struct unit *unit, unsigned at)
+{
+    if (!unit->error || unit->error_at > at)
+        return false;
+    for (unsigned i = unit->error_at; i < at; i++)
+        if (step_at(connection, i)->kind == STEP_CALL)
+            return false;
+    return true;
+}
+
+static bool is_last_call(struct postgres_connection *connection, const struct unit *unit, unsigned at)
+{
+    for (unsigned i = at + 1; i < unit->steps; i++)
+        if (step_at(connection, i)->kind == STEP_CALL)
+            return false;
+    return true;
+}
+
+static enum postgres_outcome judge(struct postgres_connection *connection, const struct unit *unit, unsigned at)
+{
+    struct postgres_step *step = step_at(connection, at);
+    if (owns_error(connection, unit, at))
+        return judge_error(connection, step, unit->error);
+    if (!unit->is_answered)
+        return judge_lost(connection, step);
+    if (is_aborted(step->result))
+        return POSTGRES_BEHIND;
+    bool failed_at_sync = unit->error && unit->error_at == unit->steps - 1;
+    if (failed_at_sync && is_last_call(connection, unit, at)) /* a deferred constraint: nothing was committed */
+        return judge_error(connection, step, unit->error);
+    return judge_good(connection, step);
+}
+
+/* The first `steps` of the ring are over. Each call goes to the user; nothing is sent meanwhile. */
+static void end_unit(struct postgres_connection *connection, unsigned steps, bool is_answered)
+{
+    struct unit unit = find_error(connection, steps, is_answered);
+    connection->unit_ended_ns = clock_mono_ns();
+    connection->unit_calls = unit.calls;
+    for (unsigned i = 0; i < steps; i++) {
+        struct postgres_step *step = step_at(connection, i);
+        if (step->kind == STEP_PARSE && !is_good(step->result))
+            postgres_prepare_drop(&connection->prepared, step->prepared, /* exists= */ false);
+        if (!step->call)
+            continue;
+        struct sql_call *call = step->call;
+        enum postgres_outcome outcome = judge(connection, &unit, i);
+        step->call = NULL;
+        connection->calls_in_flight--;
+        connection->user->on_call(connection, call, (int)outcome);
+    }
+    for (unsigned i = 0; i < steps; i++)
+        clear_step(step_at(connection, i));
+    connection->step_first = (connection->step_first + steps) & (connection->step_cap - 1);
+    connection->step_count -= steps;
+    connection->step_at -= steps;
+    connection->answered_ns = connection->unit_ended_ns;
+}
+
+static void on_sync(struct postgres_connection *connection, PGresult *result)
+{
+    PQclear(result);
+    connection->step_at++;
+    end_unit(connection, connection->step_at, /* is_answered= */ true);
+}
+
+/* A result that is no SYNC. The last one counts where there are several: an error may follow rows. */
+static void on_result(struct postgres_connection *connection, PGresult *result)
+{
+    struct postgres_step *step = step_at(connection, connection->step_at);
+    connection->result_bytes = 0;
+    PQclear(step->result);
+    step->result = result;
+}
+
+/* libpq says NULL once behind each step. */
+static bool on_null(struct postgres_connection *connection)
+{
+    struct postgres_step *step = step_at(connection, connection->step_at);
+    if (step->kind == STEP_SYNC || !step->result)
+        return false;
+    connection->step_at++;
+    return true;
+}
+
+static void take_results(struct postgres_connection *connection)
+{
+    unsigned nulls = 0;
+    while (connection->step_count && !PQisBusy(connection->pg)) {
+        PGresult *result = PQgetResult(connection->pg);
+        if (!result) {
+            if (!on_null(connection) && ++nulls > 1)
+                return;
+            continue;
+        }
+        nulls = 0;
+        if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
+            on_sync(connection, result);
+        else
+            on_result(connection, result);
+        if (PQstatus(connection->pg) != CONNECTION_OK)
+            return;
+    }
+    connection->is_partial = connection->step_count > 0;
+}
+
+/* A result that outgrows its limit while it comes in is not waited for. */
+static void check_size(struct postgres_connection *connection)
+{
+    struct postgres_step *step = step_at(connection, connection->step_at);
+    if (!connection->step_count || !step->call || connection->result_bytes <= bytes_max_of(step->call))
+        return;
+    struct sql_call *call = step->call;
+    refuse_size(call);
+    postgres_query_detach(connection, call);
+    postgres_cancel(connection);
+    connection->user->on_call(connection, call, POSTGRES_DONE);
+}
+
+/* Statements that made room for others are closed on the server, in a unit of their own so that nobody's fails with it. */
+static bool deallocate_evicted(struct postgres_connection *connection)
+{
+    char name[POSTGRES_NAME_BYTES], text[POSTGRES_NAME_BYTES + 16];
+    if (!postgres_prepare_next_evicted(&connection->prepared, name))
+        return false;
+    do {
+        snprintf(text, sizeof text, "DEALLOCATE %s", name);
+        if (postgres_query_add_text(connection, text) != FAIL_OK)
+            break;
+    } while (postgres_prepare_next_evicted(&connection->prepared, name));
+    postgres_query_end_unit(connection);
+    return true;
+}
+
+static void read_notifications(struct postgres_connection *connection)
+{
+    for (PGnotify *notify; (notify = PQnotifies(connection->pg));)
+        PQfreemem(notify);
+}
+
+void postgres_query_input(struct postgres_connection *connection)
+{
+    bool was_quiet = connection->step_count == 0;
+    take_results(connection);
+    if (PQstatus(connection->pg) != CONNECTION_OK) {
+        postgres_connection_turn_lost(connection);
+        return;
+    }
+    if (was_quiet) {
+        (void)PQisBusy(connection->pg); /* notices and parameter changes are taken in by it */
+        read_notifications(connection);
+        return;
+    }
+    if (connection->step_count) {
+        check_size(connection);
+        return;
+    }
+    if (!list_is_empty(&connection->prepared.evicted) && postgres_query_transaction(connection) == PQTRANS_IDLE &&
+        deallocate_evicted(connection))
+        return;
+    postgres_cancel_settle(connection);
+    connection->user->on_quiet(connection);
+}
+
+void postgres_query_lost(struct postgres_connection *connection)
+{
+    if (connection->step_count)
+        end_unit(connection, connection->step_count, /* is_answered= */ false);
+    connection->step_at = 0;
+    connection->user->on_lost(connection);
+}

@@ -1,0 +1,84 @@
+/* reset.c - cleans a connection whose user has gone, by the cheapest means that suffice.
+ *
+ * DESIGN  [running: cancel it, wait] -> [transaction open: ROLLBACK] -> [dirty: what DISCARD ALL does, but for the prepared statements] -> pool
+ *         All of it under one deadline; a connection that does not get through is closed.
+ * Path:   postgres/session, lane > [postgres/reset] > postgres/query, pool
+ */
+#include "postgres/reset.h"
+
+#include "postgres/cancel.h"
+#include "postgres/pool.h"
+#include "postgres/query.h"
+
+static const char *const cleaning[] = { "CLOSE ALL",  "SET SESSION AUTHORIZATION DEFAULT",          "RESET ALL",
+                                        "UNLISTEN *", "select pg_catalog.pg_advisory_unlock_all()", "DISCARD TEMP" };
+
+bool postgres_reset_is_needed(const struct postgres_connection *connection)
+{
+    return connection->is_dirty || postgres_query_transaction(connection) != PQTRANS_IDLE;
+}
+
+static void give_up(struct postgres_connection *connection, const char *why)
+{
+    sql_error_set(&connection->error, "25000", "%s", why);
+    timer_stop(&connection->deadline);
+    postgres_pool_drop(connection, "reset");
+}
+
+/* What is needed next; false: it could not be sent. */
+static bool send_next(struct postgres_connection *connection)
+{
+    enum fail fail = FAIL_OK;
+    if (postgres_query_transaction(connection) != PQTRANS_IDLE) {
+        fail = postgres_query_add_text(connection, "ROLLBACK");
+    } else {
+        connection->is_dirty = false;
+        for (size_t i = 0; i < sizeof cleaning / sizeof *cleaning && !fail; i++)
+            fail = postgres_query_add_text(connection, cleaning[i]);
+    }
+    postgres_query_end_unit(connection);
+    return !fail;
+}
+
+/* Everything sent so far is answered. */
+static void go_on(struct postgres_connection *connection)
+{
+    if (!postgres_reset_is_needed(connection)) {
+        timer_stop(&connection->deadline);
+        postgres_pool_release(connection);
+        return;
+    }
+    if (!send_next(connection))
+        give_up(connection, "the connection could not be cleaned");
+}
+
+static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)
+{
+    (void)connection, (void)call, (void)outcome; /* whoever asks for a reset has detached its calls */
+}
+
+static void on_quiet(struct postgres_connection *connection)
+{
+    if (!connection->is_cancelling)
+        go_on(connection);
+}
+
+static void on_lost(struct postgres_connection *connection)
+{
+    timer_stop(&connection->deadline);
+    postgres_pool_drop(connection, "lost");
+}
+
+static const struct postgres_user reset_user = { on_call, on_quiet, on_lost };
+
+static void on_deadline(void *arg) { give_up(arg, "the connection could not be cleaned in time"); }
+
+void postgres_reset(struct postgres_connection *connection)
+{
+    connection->user = &reset_user;
+    timer_start(connection->loop, &connection->deadline, POSTGRES_RESET_MS, on_deadline, connection);
+    if (!postgres_query_is_quiet(connection))
+        postgres_cancel(connection); /* on_quiet comes when it has ended */
+    else if (!connection->is_cancelling)
+        go_on(connection);
+}

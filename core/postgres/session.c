@@ -1,0 +1,273 @@
+/* session.c - transactions: BEGIN leaves together with the first statement, whatever is open at the end is rolled back.
+ *
+ * DESIGN  To wait for its connection a session puts a call of its own into the queue (`waiter`), so sessions and autocommit calls are
+ *         served in one order. Its calls then run one at a time.
+ *           WAITING -> LEASED [postgres_session_lease]   LEASED -> BEGUN [first statement]   any -> BROKEN [lost, idle too long]
+ *           any -> gone [postgres_session_end]: the connection goes to reset.c, the struct goes at once
+ *         BROKEN keeps the reason in `why`; every later call gets it. A COMMIT whose answer was lost says 08007: nobody knows.
+ * HOLDS   running is not NULL exactly while a call of the session is on the connection and wanted.
+ * Path:   postgres/engine > [postgres/session] > postgres/lane, query, reset
+ */
+#include "postgres/session.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "postgres/lane.h"
+#include "postgres/query.h"
+#include "postgres/reset.h"
+
+struct postgres_session {
+    struct sql_session base;
+    struct postgres_lane *lane;
+    struct postgres_connection *connection; /* NULL: waiting or broken */
+    struct sql_lease *lease;
+    struct sql_call waiter;
+    struct list calls;
+    struct sql_call *running;
+    struct timer idle;
+    struct sql_error why;
+    bool has_begun, is_read_only;
+};
+
+/* --- waiting -------------------------------------------------------------------------------------------------- */
+
+/* The wait is over, one way or the other. */
+static void on_waited(struct sql_call *waiter)
+{
+    struct postgres_session *session = waiter->arg;
+    struct sql_lease *lease = session->lease;
+    lease->engine_data[0] = NULL;
+    lease->fail = waiter->fail;
+    lease->error = waiter->error;
+    lease->session = waiter->fail ? NULL : &session->base;
+    if (waiter->fail) {
+        session->lane->sessions--;
+        mem_free(session);
+    }
+    lease->on_lease(lease);
+}
+
+static void on_no_memory(void *arg)
+{
+    struct sql_lease *lease = arg;
+    lease->on_lease(lease);
+}
+
+void postgres_session_begin(struct postgres_lane *lane, struct sql_engine *engine, struct sql_lease *lease)
+{
+    lease->session = NULL;
+    lease->loop = lane->loop;
+    lease->error = (struct sql_error){ .sent = false };
+    struct postgres_session *session = mem_zero(MEM_POSTGRES, sizeof *session);
+    lease->engine_data[0] = session;
+    if (!session) {
+        lease->fail = FAIL_NOMEM;
+        lease->task = (struct loop_task){ .run = on_no_memory, .arg = lease };
+        loop_defer(lane->loop, &lease->task);
+        return;
+    }
+    session->base.engine = engine;
+    session->lane = lane;
+    session->lease = lease;
+    session->is_read_only = lease->read_only;
+    list_init(&session->calls);
+    lane->sessions++;
+    session->waiter = (struct sql_call){
+        .text = STR("BEGIN"), .timeout_ms = lease->timeout_ms, .on_done = on_waited, .arg = session
+    };
+    postgres_lane_adopt(lane, &session->waiter);
+    postgres_lane_submit(lane, &session->waiter, POSTGRES_CALL_LEASE);
+}
+
+void postgres_session_cancel(struct sql_lease *lease)
+{
+    struct postgres_session *session = lease->engine_data[0];
+    if (session)
+        postgres_lane_abandon(&session->waiter, FAIL_CANCELLED);
+}
+
+/* --- its connection ------------------------------------------------------------------------------------------- */
+
+static void go_on(struct postgres_session *session);
+
+static void fail_calls(struct postgres_session *session)
+{
+    for (struct list *node; (node = list_pop_front(&session->calls));) {
+        struct sql_call *call = LIST_ENTRY(node, struct sql_call, node);
+        call->error = session->why;
+        postgres_lane_finish(session->lane, call, FAIL_SQL);
+    }
+}
+
+static void break_off(struct postgres_session *session)
+{
+    timer_stop(&session->idle);
+    session->connection = NULL;
+    fail_calls(session);
+}
+
+/* The holder has sent nothing for too long, and others may need the connection, or the rows it has locked. */
+static void on_idle(void *arg)
+{
+    struct postgres_session *session = arg;
+    struct postgres_connection *connection = session->connection;
+    unsigned ms = session->lane->pool->settings->idle_in_transaction_ms;
+    log_line(LOG_WARN, "transaction idle for too long, rolled back",
+             LOG_TEXT("pool", session->lane->pool->settings->name), LOG_INT("pid", connection->pid),
+             LOG_INT("idle_ms", ms));
+    sql_error_set(&session->why, "25P03", "the transaction was rolled back: nothing was sent in it for %u ms", ms);
+    break_off(session);
+    postgres_lane_give_back(connection);
+}
+
+static void watch_idle(struct postgres_session *session)
+{
+    unsigned ms = session->lane->pool->settings->idle_in_transaction_ms;
+    if (ms)
+        timer_start(session->lane->loop, &session->idle, ms, on_idle, session);
+}
+
+static bool is_commit(const struct sql_call *call)
+{
+    struct str text = str_trim(call->text);
+    return text.len >= 6 && str_is_nocase(str_make(text.data, 6), STR("commit"));
+}
+
+static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)
+{
+    struct postgres_session *session = connection->user_data;
+    session->running = NULL;
+    if (outcome == POSTGRES_BEHIND) {
+        call->fail = FAIL_SQL;
+        sql_error_set(&call->error, "25P02", "it did not run: the transaction had failed");
+    } else if (outcome == POSTGRES_GONE && is_commit(call)) {
+        sql_error_set(&call->error, "08007",
+                      "the connection was lost during COMMIT: it is not known whether it took place");
+        call->error.sent = true;
+    }
+    postgres_lane_finish(session->lane, call, call->fail);
+}
+
+static void on_quiet(struct postgres_connection *connection)
+{
+    struct postgres_session *session = connection->user_data;
+    if (connection->is_cancelling)
+        return;
+    watch_idle(session);
+    go_on(session);
+}
+
+static void on_lost(struct postgres_connection *connection)
+{
+    struct postgres_session *session = connection->user_data;
+    session->why = connection->error;
+    break_off(session);
+    postgres_pool_drop(connection, "lost");
+}
+
+static const struct postgres_user session_user = { on_call, on_quiet, on_lost };
+
+void postgres_session_lease(struct postgres_connection *connection, struct sql_call *waiter)
+{
+    struct postgres_session *session = waiter->arg;
+    session->connection = connection;
+    connection->user = &session_user;
+    connection->user_data = session;
+    watch_idle(session);
+    metric_observe(session->lane->pool->meter.acquire, clock_mono_ns() - waiter->submitted_ns);
+    postgres_lane_finish(session->lane, waiter, FAIL_OK);
+}
+
+/* --- its calls ------------------------------------------------------------------------------------------------ */
+
+/* BEGIN rides along with the first statement. */
+static enum fail add(struct postgres_session *session, struct sql_call *call)
+{
+    struct postgres_connection *connection = session->connection;
+    if (session->has_begun && postgres_query_transaction(connection) == PQTRANS_IDLE) {
+        sql_error_set(&call->error, "25P01", "the transaction of this session has ended; begin another");
+        return FAIL_SQL;
+    }
+    enum fail fail = FAIL_OK;
+    if (!session->has_begun)
+        fail = postgres_query_add_text(connection, session->is_read_only ? "BEGIN READ ONLY" : "BEGIN");
+    session->has_begun |= !fail;
+    return fail ? fail : postgres_query_add(connection, call, postgres_call_hash(call));
+}
+
+static bool is_free(const struct postgres_session *session)
+{
+    struct postgres_connection *connection = session->connection;
+    return connection && !session->running && !connection->is_hit && postgres_query_is_quiet(connection);
+}
+
+static void go_on(struct postgres_session *session)
+{
+    while (is_free(session) && !list_is_empty(&session->calls)) {
+        struct sql_call *call = LIST_ENTRY(list_pop_front(&session->calls), struct sql_call, node);
+        enum fail fail = add(session, call);
+        if (!fail) {
+            timer_stop(&session->idle);
+            session->running = call;
+            call->started_ns = clock_mono_ns();
+            call->engine_data[1] = session->connection;
+            postgres_call_set(call, POSTGRES_CALL_RUNNING);
+        } else {
+            postgres_lane_finish(session->lane, call, fail == FAIL_CLOSED ? FAIL_SQL : fail);
+        }
+        if (!postgres_query_is_quiet(session->connection))
+            postgres_query_end_unit(session->connection);
+    }
+}
+
+void postgres_session_run(struct sql_session *base, struct sql_call *call)
+{
+    struct postgres_session *session = (struct postgres_session *)base;
+    postgres_lane_adopt(session->lane, call);
+    call->engine_data[3] = session;
+    if (!session->connection) {
+        call->error = session->why;
+        postgres_lane_finish(session->lane, call, FAIL_SQL);
+        return;
+    }
+    postgres_call_set(call, POSTGRES_CALL_SESSION);
+    list_push_back(&session->calls, &call->node);
+    postgres_lane_watch(call);
+    go_on(session);
+}
+
+void postgres_session_lost_call(struct postgres_session *session, const struct sql_call *call)
+{
+    if (session->running == call)
+        session->running = NULL;
+}
+
+/* --- the end -------------------------------------------------------------------------------------------------- */
+
+static void abandon_calls(struct postgres_session *session)
+{
+    for (struct list *node; (node = list_pop_front(&session->calls));)
+        postgres_lane_finish_early(session->lane, LIST_ENTRY(node, struct sql_call, node), FAIL_CANCELLED);
+    if (!session->running)
+        return;
+    postgres_query_detach(session->connection, session->running);
+    postgres_lane_finish_early(session->lane, session->running, FAIL_CANCELLED);
+}
+
+void postgres_session_end(struct sql_session *base)
+{
+    struct postgres_session *session = (struct postgres_session *)base;
+    struct postgres_lane *lane = session->lane;
+    struct postgres_connection *connection = session->connection;
+    timer_stop(&session->idle);
+    abandon_calls(session);
+    mem_free(session);
+    lane->sessions--;
+    if (!connection)
+        return;
+    if (postgres_query_is_quiet(connection) && !connection->is_cancelling)
+        postgres_lane_give_back(connection);
+    else
+        postgres_reset(connection);
+}

@@ -1,0 +1,115 @@
+/* settings.c - defaults, and the check that finds what is wrong before the first connection is tried.
+ *
+ * HOLDS   A copy is one block: the struct with its strings behind it, counted because a name look-up that nobody waits for any
+ *         more may still read it on its work thread.
+ * Path:   app > [postgres/settings] > libpq
+ */
+#include "postgres/settings.h"
+
+#include "base/mem.h"
+
+#include <libpq-fe.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+struct counted {
+    struct postgres_settings settings; /* first: what the world sees */
+    atomic_uint references;
+};
+
+struct postgres_settings postgres_settings_default(void)
+{
+    return (struct postgres_settings){
+        .conninfo = "",
+        .name = "primary",
+        .application_name = "wick",
+        .min_size = 5,
+        .max_size = 20,
+        .max_waiting = 1000,
+        .idle_timeout_ms = 30 * 1000,
+        .max_lifetime_ms = 30 * 60 * 1000,
+        .acquire_timeout_ms = 5 * 1000,
+        .connect_timeout_ms = 5 * 1000,
+        .statement_timeout_ms = 30 * 1000,
+        .idle_in_transaction_ms = 10 * 1000,
+        .batches = true,
+    };
+}
+
+static enum fail check_conninfo(const char *conninfo, char *why, size_t why_bytes)
+{
+    char *error = NULL;
+    PQconninfoOption *options = PQconninfoParse(conninfo, &error);
+    if (options) {
+        PQconninfoFree(options);
+        return FAIL_OK;
+    }
+    /* libpq may quote what it did not understand, and that may be a password: only its first words are safe. */
+    snprintf(why, why_bytes, "the connection string is not one libpq reads: %.*s",
+             error ? (int)strcspn(error, "\"\n") : 0, error ? error : "");
+    PQfreemem(error);
+    return FAIL_INVALID;
+}
+
+static enum fail check_sizes(const struct postgres_settings *settings, char *why, size_t why_bytes)
+{
+    if (settings->max_size == 0) {
+        snprintf(why, why_bytes, "max_size is 0: a pool needs at least one connection");
+        return FAIL_INVALID;
+    }
+    if (settings->min_size > settings->max_size) {
+        snprintf(why, why_bytes, "min_size %u is above max_size %u", settings->min_size, settings->max_size);
+        return FAIL_INVALID;
+    }
+    if (settings->acquire_timeout_ms == 0 || settings->connect_timeout_ms == 0 || settings->statement_timeout_ms == 0) {
+        snprintf(why, why_bytes,
+                 "acquire_timeout, connect_timeout and statement_timeout must be above 0: no wait is without end");
+        return FAIL_INVALID;
+    }
+    return FAIL_OK;
+}
+
+static const char *put(char **at, const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    char *copy = memcpy(*at, text, bytes);
+    *at += bytes;
+    return copy;
+}
+
+enum fail postgres_settings_copy(const struct postgres_settings *settings, struct postgres_settings **out, char *why,
+                                 size_t why_bytes)
+{
+    enum fail fail = check_conninfo(settings->conninfo, why, why_bytes);
+    if (!fail)
+        fail = check_sizes(settings, why, why_bytes);
+    if (fail)
+        return fail;
+    size_t bytes = strlen(settings->conninfo) + strlen(settings->name) + strlen(settings->application_name) + 3;
+    struct counted *counted = mem_alloc(MEM_POSTGRES, sizeof *counted + bytes);
+    if (!counted)
+        return FAIL_NOMEM;
+    atomic_init(&counted->references, 1);
+    struct postgres_settings *copy = &counted->settings;
+    char *at = (char *)(counted + 1);
+    *copy = *settings;
+    copy->conninfo = put(&at, settings->conninfo);
+    copy->name = put(&at, settings->name);
+    copy->application_name = put(&at, settings->application_name);
+    *out = copy;
+    return FAIL_OK;
+}
+
+struct postgres_settings *postgres_settings_hold(struct postgres_settings *settings)
+{
+    atomic_fetch_add_explicit(&((struct counted *)settings)->references, 1, memory_order_relaxed);
+    return settings;
+}
+
+void postgres_settings_release(struct postgres_settings *settings)
+{
+    struct counted *counted = (struct counted *)settings;
+    if (counted && atomic_fetch_sub_explicit(&counted->references, 1, memory_order_acq_rel) == 1)
+        mem_free(counted);
+}

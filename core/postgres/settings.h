@@ -1,0 +1,34 @@
+/* settings.h - what an operator can say about a PostgreSQL host and the pool in front of it. */
+#ifndef POSTGRES_SETTINGS_H
+#define POSTGRES_SETTINGS_H
+
+#include "base/fail.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct postgres_settings {
+    const char *conninfo;                /* URL or keyword=value, as libpq documents it (PostgreSQL 15, 34.1.1) */
+    const char *name;                    /* label of logs and metrics, "primary" */
+    const char *application_name;        /* seen in pg_stat_activity, "wick" */
+    unsigned min_size, max_size;         /* connections for the whole process; max_size counts those that open or close, too */
+    unsigned max_waiting;                /* calls in the queue; one more is refused */
+    unsigned idle_timeout_ms;            /* above min_size only; 0: never */
+    unsigned max_lifetime_ms;            /* minus up to 10 %, so that they do not end together; 0: never */
+    unsigned acquire_timeout_ms;         /* in the queue */
+    unsigned connect_timeout_ms;         /* names, TCP, TLS and password together */
+    unsigned statement_timeout_ms;       /* of calls that name none */
+    unsigned idle_in_transaction_ms;     /* a session that sends nothing for so long is rolled back */
+    bool batches;                        /* quick reads of one loop turn share a pipeline and a Sync (batch.h) */
+};
+
+/* 5 to 20 connections, 1,000 waiting, idle 30 s, life 30 min, acquire 5 s, connect 5 s, statements 30 s, idle in transaction 10 s. */
+struct postgres_settings postgres_settings_default(void);
+
+/* A checked copy with one reference, for any thread to hold and release. FAIL_INVALID with `why` in words: libpq's, or about the sizes. */
+MUST_USE enum fail postgres_settings_copy(const struct postgres_settings *settings, struct postgres_settings **out, char *why,
+                                          size_t why_bytes);
+struct postgres_settings *postgres_settings_hold(struct postgres_settings *settings);
+void postgres_settings_release(struct postgres_settings *settings);   /* NULL is fine */
+
+#endif
