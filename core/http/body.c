@@ -82,10 +82,11 @@ static bool add(struct http_conn *conn, struct str data)
     return false;
 }
 
-/* The size of a chunk says enough to refuse it: its data need not come first. */
+/* The size of a chunk says enough to refuse it: its data need not come first. Its line must have come (line_bytes is 0
+ * within data), so that a malformed size is 400 however it was split. */
 static bool announces_too_much(const struct http_slot *slot)
 {
-    return slot->chunk.left > slot->request.body_max - slot->body.len;
+    return slot->chunk.line_bytes == 0 && slot->chunk.left > slot->request.body_max - slot->body.len;
 }
 
 static void read_chunked(struct http_conn *conn, struct str *bytes)
