@@ -4,7 +4,7 @@ local process = require "spec.support.process"
 local top = require("luv").cwd()
 
 describe("tools", function()
-  for _, script in ipairs { "tools/setup", "tools/build", "tools/run", "tools/test", "tools/check", ".ci/run" } do
+  for _, script in ipairs { "tools/setup", "tools/build", "tools/run", "tools/demo-data", "tools/test", "tools/check", ".ci/run" } do
     it(script .. " says what it does with --help, from any folder", function()
       local result = process.run({ top .. "/" .. script, "--help" }, { cwd = "/" })
       assert.equal(0, result.code)
