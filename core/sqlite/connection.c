@@ -206,6 +206,10 @@ enum fail sqlite_connection_command(struct sqlite_connection *connection, enum s
                                     struct sql_error *error)
 {
     struct sqlite3_stmt *stmt = connection->commands[command];
+    if (command == SQLITE_COMMAND_BEGIN_WRITE && sqlite3_db_readonly(connection->db, "main") == 1) {
+        sqlite_failure_set(error, NULL, SQLITE_READONLY); /* SQLite would begin to read, and refuse later */
+        return FAIL_SQL;
+    }
     int code = sqlite3_step(stmt);
     enum fail fail = code == SQLITE_DONE ? FAIL_OK : explain(connection, code, error);
     sqlite3_reset(stmt);
