@@ -1,0 +1,428 @@
+/* bind_db.c - cx.db: statements that stand alone, and several in one go (pipeline).
+ *
+ * DESIGN  db:one(sql, ..) takes an op, hands its call to the engine and waits; the arguments stay on the coroutine's stack,
+ *         so nothing is copied. The engine's on_done wakes the task, and the continuation makes the result.
+ * Path:   plugins > [script/bind_db] > sql/engine > postgres or sqlite > [script/bind_db] > script/task
+ */
+#include "script/db_op.h"
+#include "script/failure.h"
+#include "script/handler.h"
+#include "script/rows_value.h"
+#include "script/state.h"
+#include "script/value.h"
+
+#include <stdio.h>
+
+/* --- ops ---------------------------------------------------------------------------------------------------------- */
+
+static void op_forgotten(struct task *task, struct task_held *held)
+{
+    (void)task;
+    db_op_give(LIST_ENTRY(held, struct db_op, held));
+}
+
+struct db_op *db_op_take(lua_State *L, struct task *task)
+{
+    struct script_vm *vm = task->vm;
+    struct list *node = list_pop_front(&vm->ops);
+    struct db_op *op = node ? LIST_ENTRY(node, struct db_op, node) : mem_zero(MEM_SCRIPT, sizeof *op);
+    if (!op)
+        luaL_error(L, "no memory");
+    if (!node) {
+        list_init(&op->node);
+        buf_init(&op->json, MEM_SCRIPT, 64 << 20);
+        op->vm = vm;
+        op->params = op->here;
+    }
+    op->tx = NULL;
+    op->wait = (struct task_wait){ .task = task, .cancel = db_op_cancel };
+    memset(&op->call, 0, sizeof op->call);
+    op->call.on_done = db_op_on_done;
+    op->call.arg = op;
+    task_hold(task, &op->held, op_forgotten);
+    return op;
+}
+
+void db_op_give(struct db_op *op)
+{
+    task_let_go(&op->held);
+    list_remove(&op->node);
+    sql_rows_free(op->call.rows);
+    op->call.rows = NULL;
+    if (op->params != op->here)
+        mem_free(op->params);
+    op->params = op->here;
+    if (op->json.cap > 64 * 1024)
+        buf_clear(&op->json);
+    list_push_front(&op->vm->ops, &op->node);
+}
+
+void bind_db_free(struct script_vm *vm)
+{
+    for (struct list *node; (node = list_pop_front(&vm->ops)) != NULL;) {
+        struct db_op *op = LIST_ENTRY(node, struct db_op, node);
+        buf_clear(&op->json);
+        mem_free(op);
+    }
+}
+
+/* --- statement and parameters ------------------------------------------------------------------------------------- */
+
+struct str db_op_verb(struct str text)
+{
+    while (text.len && strchr(" \t\r\n(", *text.data))
+        text = str_make(text.data + 1, text.len - 1);
+    size_t len = 0;
+    while (len < text.len && ((text.data[len] | 32) >= 'a' && (text.data[len] | 32) <= 'z'))
+        len++;
+    return str_make(text.data, len);
+}
+
+bool db_op_is_select(struct str text)
+{
+    struct str verb = db_op_verb(text);
+    return str_is_nocase(verb, STR("select")) || str_is_nocase(verb, STR("values"));
+}
+
+static void read_text(lua_State *L, struct db_op *op, int index)
+{
+    if (lua_istable(L, index)) {
+        const char *dialect = op->vm->services.sql->ops->dialect;
+        if (lua_getfield(L, index, dialect) != LUA_TSTRING)
+            luaL_error(L, "this statement has no text for %s", dialect);
+        lua_replace(L, index);
+    }
+    if (lua_type(L, index) != LUA_TSTRING)
+        luaL_argerror(L, index, "expected the text of a statement, or { postgres = .., sqlite = .. }");
+    op->call.text = value_str(L, index);
+}
+
+/* JSON text goes behind the others in op->json; data is an offset until all are in. */
+static void read_json(lua_State *L, struct db_op *op, int index, struct sql_value *value)
+{
+    struct value_why why;
+    size_t at = op->json.len;
+    if (!value_add_json(L, index, &op->json, &why))
+        luaL_error(L, "parameter $%d cannot be written as JSON: value%s", (int)(value - op->params) + 1, why.text);
+    value->type = SQL_JSON;
+    value->text = str_make((const char *)at, op->json.len - at);
+}
+
+static void read_param(lua_State *L, struct db_op *op, int index, struct sql_value *value)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TNIL: value->type = SQL_NULL; return;
+    case LUA_TBOOLEAN:
+        value->type = SQL_BOOL;
+        value->truth = lua_toboolean(L, index);
+        return;
+    case LUA_TNUMBER:
+        if (lua_isinteger(L, index)) {
+            value->type = SQL_INT;
+            value->integer = lua_tointeger(L, index);
+        } else {
+            value->type = SQL_DOUBLE;
+            value->real = lua_tonumber(L, index);
+        }
+        return;
+    case LUA_TSTRING:
+        value->type = SQL_TEXT;
+        value->text = value_str(L, index);
+        return;
+    case LUA_TLIGHTUSERDATA:
+        if (!lua_touserdata(L, index)) {
+            value->type = SQL_NULL;
+            return;
+        }
+        break;
+    case LUA_TUSERDATA:
+        if (udata_test(L, index, UD_BLOB)) {
+            lua_getiuservalue(L, index, 1); /* anchored by the blob */
+            value->type = SQL_BLOB;
+            value->text = value_str(L, -1);
+            lua_pop(L, 1);
+            return;
+        }
+        read_json(L, op, index, value);
+        return;
+    case LUA_TTABLE: read_json(L, op, index, value); return;
+    default: break;
+    }
+    luaL_error(L, "parameter $%d is a %s, which no database takes", (int)(value - op->params) + 1,
+               luaL_typename(L, index));
+}
+
+void db_op_read(lua_State *L, struct db_op *op, int first)
+{
+    read_text(L, op, first);
+    int count = lua_gettop(L) - first;
+    if (count > DB_PARAMS_MAX)
+        luaL_error(L, "at most %d parameters are possible", DB_PARAMS_MAX);
+    if (count > DB_PARAMS_HERE) {
+        op->params = mem_alloc(MEM_SCRIPT, (size_t)count * sizeof *op->params);
+        if (!op->params) {
+            op->params = op->here;
+            luaL_error(L, "no memory");
+        }
+    }
+    buf_reset(&op->json);
+    for (int i = 0; i < count; i++)
+        read_param(L, op, first + 1 + i, &op->params[i]);
+    for (int i = 0; i < count && op->json.len; i++)
+        if (op->params[i].type == SQL_JSON)
+            op->params[i].text.data = op->json.data + (size_t)op->params[i].text.data;
+    op->call.params = op->params;
+    op->call.param_count = (unsigned)count;
+}
+
+/* --- the wait ----------------------------------------------------------------------------------------------------- */
+
+void db_op_cancel(struct task_wait *wait)
+{
+    struct db_op *op = (struct db_op *)wait;
+    sql_cancel(op->vm->services.sql, &op->call);
+}
+
+/* On the loop: the outcome is in the call. */
+void db_op_on_done(struct sql_call *call)
+{
+    struct db_op *op = call->arg;
+    task_wake(&op->wait);
+}
+
+int db_op_raise(lua_State *L, struct db_op *op, enum fail fail, const struct sql_error *error)
+{
+    struct failure *failure = failure_push(L, fail, error);
+    failure->overdue = fail == FAIL_TIMEOUT && task_left_ms(task_of(L), 0) <= 10;
+    db_op_give(op);
+    return lua_error(L);
+}
+
+int db_op_result(lua_State *L, struct db_op *op)
+{
+    if (op->call.fail)
+        return db_op_raise(L, op, op->call.fail, &op->call.error);
+    struct sql_rows *rows = op->call.rows;
+    if (op->want == DB_EXEC) {
+        lua_pushinteger(L, rows->changed >= 0 ? rows->changed : (lua_Integer)rows->row_count);
+    } else if (op->want == DB_ONE && rows->row_count == 0) {
+        lua_pushnil(L);
+    } else {
+        struct rows_value *value = op->want == DB_ONE ? rows_value_push_row(L) : rows_value_push_rows(L);
+        rows_value_take(L, value, rows);
+        op->call.rows = NULL;
+    }
+    db_op_give(op);
+    return 1;
+}
+
+int db_op_done(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    struct db_op *op = (struct db_op *)context;
+    if (task_stops(task_of(L))) {
+        db_op_give(op);
+        task_check(L);
+    }
+    return db_op_result(L, op);
+}
+
+/* --- cx.db -------------------------------------------------------------------------------------------------------- */
+
+static struct sql_engine *check_engine(lua_State *L)
+{
+    udata_check(L, 1, UD_DB);
+    struct sql_engine *engine = vm_of(L)->services.sql;
+    if (!engine)
+        luaL_error(L, "cx.db: there is no database in this VM");
+    return engine;
+}
+
+/* A plain read of a route that declares to read may be retried, batched, or sent to a replica. */
+static bool is_read(const struct task *task, const struct db_op *op)
+{
+    return op->want != DB_EXEC && task->route && task->route->reads && db_op_is_select(op->call.text);
+}
+
+static int run_alone(lua_State *L, const char *what, enum db_want want)
+{
+    struct sql_engine *engine = check_engine(L);
+    struct task *task = task_may_wait(L, what);
+    struct db_op *op = db_op_take(L, task);
+    op->want = want;
+    db_op_read(L, op, 2);
+    op->call.timeout_ms = task_left_ms(task, 0);
+    op->call.read_only = is_read(task, op);
+    sql_run(engine, &op->call);
+    return task_await(L, &op->wait, db_op_done);
+}
+
+/* cx.db:one(sql, ...) -> row | nil */
+static int db_one(lua_State *L) { return run_alone(L, "cx.db:one", DB_ONE); }
+/* cx.db:rows(sql, ...) -> rows */
+static int db_rows(lua_State *L) { return run_alone(L, "cx.db:rows", DB_ROWS); }
+/* cx.db:exec(sql, ...) -> rows changed */
+static int db_exec(lua_State *L) { return run_alone(L, "cx.db:exec", DB_EXEC); }
+
+/* cx.db.blob(bytes): a parameter that is bytes, not text */
+static int db_blob(lua_State *L)
+{
+    luaL_checkstring(L, 1);
+    udata_new(L, UD_BLOB, 1, 1);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    return 1;
+}
+
+/* --- pipeline ----------------------------------------------------------------------------------------------------- */
+
+enum { PIPE_MAX = 100 };
+struct pipe {
+    struct task_wait wait; /* first: the context of the continuation */
+    struct script_vm *vm;
+    unsigned count, left;
+    bool writes, sent;
+    struct db_op *ops[PIPE_MAX];
+    struct sql_call *calls[PIPE_MAX];
+};
+
+static int add_to_pipe(lua_State *L, enum db_want want)
+{
+    struct pipe *pipe = udata_check(L, 1, UD_PIPE);
+    if (pipe->sent)
+        return luaL_error(L, "this pipeline was sent already");
+    if (pipe->count == PIPE_MAX)
+        return luaL_error(L, "at most %d statements go into one pipeline", PIPE_MAX);
+    struct db_op *op = db_op_take(L, task_of(L));
+    op->want = want;
+    db_op_read(L, op, 2);
+    pipe->writes |= !db_op_is_select(op->call.text);
+    lua_getiuservalue(L, 1, 1); /* text and parameters must live until it is done */
+    int anchors = lua_gettop(L);
+    for (int i = 2; i < anchors; i++) {
+        lua_pushvalue(L, i);
+        lua_rawseti(L, anchors, (lua_Integer)lua_rawlen(L, anchors) + 1);
+    }
+    pipe->ops[pipe->count++] = op;
+    return 0;
+}
+
+static int pipe_one(lua_State *L) { return add_to_pipe(L, DB_ONE); }
+static int pipe_rows(lua_State *L) { return add_to_pipe(L, DB_ROWS); }
+static int pipe_exec(lua_State *L) { return add_to_pipe(L, DB_EXEC); }
+
+static void on_piped(struct sql_call *call)
+{
+    struct db_op *op = call->arg;
+    struct pipe *pipe = (struct pipe *)op->tx;
+    if (--pipe->left == 0)
+        task_wake(&pipe->wait);
+}
+
+static void pipe_cancel(struct task_wait *wait)
+{
+    struct pipe *pipe = (struct pipe *)wait;
+    for (unsigned i = 0; i < pipe->count; i++)
+        sql_cancel(pipe->vm->services.sql, pipe->calls[i]);
+}
+
+static const struct db_op *first_failed(const struct pipe *pipe)
+{
+    for (unsigned i = 0; i < pipe->count; i++)
+        if (pipe->calls[i]->fail)
+            return pipe->ops[i];
+    return NULL;
+}
+
+static int pipe_done(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    struct pipe *pipe = (struct pipe *)context;
+    const struct db_op *failed = first_failed(pipe);
+    task_check(L); /* the ops are the task's to release */
+    if (failed)
+        return failure_raise(L, failed->call.fail, &failed->call.error);
+    lua_createtable(L, (int)pipe->count, 0);
+    for (unsigned i = 0; i < pipe->count; i++) {
+        db_op_result(L, pipe->ops[i]);
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            lua_pushboolean(L, false);
+        }
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+static int pipe_filled(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    struct pipe *pipe = (struct pipe *)context;
+    struct script_vm *vm = pipe->vm;
+    struct task *task = task_may_wait(L, "cx.db:pipeline");
+    pipe->sent = true;
+    if (pipe->count == 0) {
+        lua_newtable(L);
+        return 1;
+    }
+    pipe->left = pipe->count;
+    for (unsigned i = 0; i < pipe->count; i++) {
+        struct db_op *op = pipe->ops[i];
+        op->call.timeout_ms = task_left_ms(task, 0);
+        op->call.read_only = is_read(task, op);
+        op->call.on_done = on_piped;
+        op->tx = (struct db_tx *)pipe;
+        pipe->calls[i] = &op->call;
+    }
+    sql_run_many(vm->services.sql, pipe->calls, pipe->count, /* atomic= */ pipe->writes);
+    return task_await(L, &pipe->wait, pipe_done);
+}
+
+/* cx.db:pipeline(function(p) p:one(..) p:rows(..) p:exec(..) end) -> results in order; false for "no row".
+ * One round trip; when one of them writes, all or none take effect. */
+static int db_pipeline(lua_State *L)
+{
+    check_engine(L);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    struct pipe *pipe = udata_new(L, UD_PIPE, sizeof *pipe, 1);
+    pipe->vm = vm_of(L);
+    pipe->wait.cancel = pipe_cancel;
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -2);
+    lua_callk(L, 1, 0, (lua_KContext)pipe, pipe_filled);
+    return pipe_filled(L, LUA_OK, (lua_KContext)pipe);
+}
+
+/* --- open --------------------------------------------------------------------------------------------------------- */
+
+void bind_db_push(lua_State *L, const char *plugin)
+{
+    udata_new(L, UD_DB, 1, 1);
+    lua_pushstring(L, plugin);
+    lua_setiuservalue(L, -2, 1);
+}
+
+void bind_db_open(lua_State *L)
+{
+    static const luaL_Reg none[] = { { NULL, NULL } };
+    static const luaL_Reg methods[] = {
+        { "one", db_one },   { "rows", db_rows },         { "exec", db_exec }, { "begin", tx_begin },
+        { "blob", db_blob }, { "pipeline", db_pipeline }, { NULL, NULL },
+    };
+    static const luaL_Reg pipe_methods[] = {
+        { "one", pipe_one }, { "rows", pipe_rows }, { "exec", pipe_exec }, { NULL, NULL }
+    };
+    udata_family(L, UD_DB, "cx.db", none, methods);
+    udata_family(L, UD_PIPE, "pipeline", none, pipe_methods);
+    udata_family(L, UD_BLOB, "blob", none, none);
+    /* db:transaction(fn) is policy: lua/wick/transaction.lua */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->metatable[UD_DB]);
+    lua_getfield(L, -1, "__index");
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "wick.transaction");
+    lua_call(L, 1, 1);
+    lua_setfield(L, -2, "transaction");
+    lua_pop(L, 2);
+}

@@ -1,0 +1,53 @@
+/* db_op.h - one statement on its way: what a coroutine waits for when it asks the database.
+ *
+ * Taken from the VM's free list and held by the task until given back, so an error that jumps over a frame loses nothing.
+ * Text and parameters are borrowed from the Lua stack of the coroutine that waits.
+ */
+#ifndef SCRIPT_DB_OP_H
+#define SCRIPT_DB_OP_H
+
+#include "script/task.h"
+#include "sql/engine.h"
+
+#include <lua.h>
+
+#define DB_PARAMS_HERE 16
+#define DB_PARAMS_MAX 1000
+
+enum db_want { DB_ONE, DB_ROWS, DB_EXEC };
+struct db_tx;
+
+struct db_op {
+    struct task_wait wait;                /* first: the continuation's context is the op */
+    struct task_held held;
+    struct list node;                     /* of vm->ops, or of a pipeline */
+    struct script_vm *vm;
+    struct sql_call call;
+    struct sql_lease lease;
+    enum db_want want;
+    struct db_tx *tx;
+    struct sql_value here[DB_PARAMS_HERE], *params;
+    struct buf json;                      /* parameters that are tables, as text */
+};
+
+struct db_op *db_op_take(lua_State *L, struct task *task);   /* raises when there is no memory */
+void db_op_give(struct db_op *op);
+/* Statement at stack `first` (a string, or a table by dialect), parameters behind it up to the top. Raises on misuse. */
+void db_op_read(lua_State *L, struct db_op *op, int first);
+/* Pushes what the caller wanted, or raises the failure; gives the op back either way. [-0, +1] */
+int db_op_result(lua_State *L, struct db_op *op);
+/* Raises the failure of a call or a lease, after giving the op back. */
+int db_op_raise(lua_State *L, struct db_op *op, enum fail fail, const struct sql_error *error);
+
+/* db and tx share these: cancel, wake, and the end of the wait. */
+void db_op_cancel(struct task_wait *wait);
+void db_op_on_done(struct sql_call *call);
+int db_op_done(lua_State *L, int status, lua_KContext context);
+
+struct str db_op_verb(struct str text);                      /* the first word of a statement */
+bool db_op_is_select(struct str text);
+
+/* bind_tx.c: cx.db:begin{ read_only=, timeout= } -> tx */
+int tx_begin(lua_State *L);
+
+#endif

@@ -1,0 +1,107 @@
+/* state.h - the inside of a VM, for the files of this folder only.
+ *
+ * One lua_State, one loop, one thread. Every coroutine carries in its extra space the task it works for, so a binding
+ * finds its request in one load; the main coroutine carries a task of its own that can never wait.
+ *
+ * HOLDS   idle tasks <= TASKS_IDLE_MAX; running tasks <= tasks_max. Lua bytes <= memory_max, except while
+ *         `unlimited` is set around conversions whose size is bounded by their input.
+ * Path:   script/vm > [script/state] > script/task, script/bind_*
+ */
+#ifndef SCRIPT_STATE_H
+#define SCRIPT_STATE_H
+
+#include "base/buf.h"
+#include "http/route.h"
+#include "script/task.h"
+#include "script/vm.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+/* Families of userdata. A value's family is the identity of its metatable: one load and one compare. */
+enum udata {
+    UD_REQUEST, UD_HEADERS, UD_DB, UD_TX, UD_PIPE, UD_ROW, UD_ROWS, UD_CACHE, UD_CACHED, UD_FAILURE, UD_REPLY, UD_LOG,
+    UD_CRYPTO, UD_BLOB, UD_KINDS
+};
+
+struct script_memory { size_t bytes, bytes_max; bool unlimited; };
+
+struct script_vm {
+    lua_State *L;
+    struct script_services services;
+    struct script_hooks hooks;
+    struct script_memory memory;
+    struct script_main { struct task task; } main;   /* of the main coroutine */
+    struct list idle, running;                        /* tasks */
+    struct list ops;                                  /* idle database operations, see bind_db.c */
+    struct list reads;                                /* idle cache operations, see bind_cache.c */
+    unsigned idle_count, running_count, tasks_max;
+    unsigned cpu_ms;                                  /* of Lua between two waits */
+    unsigned timeout_ms;                              /* of a request whose route says nothing */
+    struct http_router *router;
+    struct list routes;
+    struct script_route *unrouted;                    /* metrics of requests without a route */
+    struct http_handler handler;
+    struct loop_hook turn;
+    size_t external, external_seen;                   /* bytes of rows and entries that Lua values hold */
+    struct reply_out *reply;                          /* of the task that just ended */
+    struct buf out;                                   /* JSON on its way somewhere else */
+    int settings;                                     /* reference of the validated settings, or LUA_NOREF */
+    int metatable[UD_KINDS];                          /* references */
+    const void *family[UD_KINDS];                     /* the same as pointers */
+    int array_meta, object_meta;                      /* marks of json.array and json.object */
+    const void *array_mark, *object_mark;
+    bool closing;
+};
+
+/* Pushes a new userdata of a family, zeroed. May raise (memory). [-0, +1] */
+void *udata_new(lua_State *L, enum udata kind, size_t bytes, int values);
+/* NULL when the value is of another family. [-0, +0] */
+void *udata_test(lua_State *L, int index, enum udata kind);
+/* Raises when it is. [-0, +0] */
+void *udata_check(lua_State *L, int index, enum udata kind);
+/* Makes the metatable of a family: `metamethods`, and __index as a table of `methods` when they are given. [-0, +0] */
+void udata_family(lua_State *L, enum udata kind, const char *name, const luaL_Reg *metamethods, const luaL_Reg *methods);
+/* An __index function for a family whose keys are numbered: names[i] is number i (0 is no such key). Pushes a table
+ * name -> number, to be the first upvalue. [-0, +1] */
+void udata_push_names(lua_State *L, const char *const *names);
+/* The number of the key at `key` in the table of upvalue 1; 0 when there is none. [-0, +0] */
+int udata_key(lua_State *L, int key);
+
+static inline struct script_vm *vm_of(lua_State *L) { return task_of(L)->vm; }
+
+/* Each opens one family: metatables, and what native gets of it. [-0, +0] */
+void bind_native_open(lua_State *L);      /* package.preload["wick.native"] */
+void bind_request_open(lua_State *L);
+void bind_db_open(lua_State *L);
+void bind_tx_open(lua_State *L);
+void bind_rows_open(lua_State *L);
+void bind_cache_open(lua_State *L);
+void bind_crypto_open(lua_State *L);
+void bind_log_open(lua_State *L);
+void reply_value_open(lua_State *L);
+void failure_open(lua_State *L);
+/* Pushes the cx of a plugin, its options at index. [-0, +1] */
+void bind_cx_push(lua_State *L, const char *plugin, int options);
+void bind_db_push(lua_State *L, const char *plugin);
+void bind_cache_push(lua_State *L, const char *plugin);
+void bind_crypto_push(lua_State *L);
+void bind_log_push(lua_State *L, const char *plugin);
+const char *crypto_version(void);
+void bind_json_push(lua_State *L);        /* the table json */
+
+/* Frees what is idle. */
+void bind_db_free(struct script_vm *vm);
+void bind_cache_free(struct script_vm *vm);
+/* settings.c: the table on top becomes the settings. [-1, +0] */
+void settings_keep(lua_State *L);
+
+/* sandbox.c */
+void sandbox_open(lua_State *L);          /* strict globals, closed string metatable */
+int sandbox_load(lua_State *L);           /* native.load_plugin_chunk(text, chunkname, environment) -> function | nil, why */
+/* coroutine.c */
+void coroutine_open(lua_State *L);
+/* library.c: the Lua files of the program, from the binary or from $WICK_LUA. */
+void library_open(lua_State *L);
+
+#endif

@@ -1,0 +1,33 @@
+--- db:transaction(fn, options): begins, calls fn(tx), commits, and gives what fn returned.
+--
+-- Where the database asks for another try (serialization failure 40001, deadlock 40P01) the whole is run again, at most three
+-- times in all: fn must be able to run more than once. Any other error rolls back and goes on to the caller.
+
+local traceback = require("wick.native").traceback
+
+local ATTEMPTS_MAX = 3
+local RETRY = { ["40001"] = true, ["40P01"] = true }
+
+local function attempt(db, fn, options)
+  local tx <close> = db:begin(options)
+  local results = table.pack(fn(tx))
+  tx:commit()
+  return results
+end
+
+local function sqlstate(problem)
+  local fine, state = pcall(function() return problem.sqlstate end)
+  return fine and state
+end
+
+return function(db, fn, options)
+  for n = 1, ATTEMPTS_MAX do
+    local fine, results = xpcall(attempt, traceback, db, fn, options)
+    if fine then
+      return table.unpack(results, 1, results.n)
+    end
+    if n == ATTEMPTS_MAX or not RETRY[sqlstate(results)] then
+      error(results, 0)
+    end
+  end
+end
