@@ -136,7 +136,8 @@ enum cache_role cache_flight_join(struct cache_flights *flights, struct str key,
                                   unsigned timeout_ms)
 {
     waiter->flights = flights;
-    waiter->loop = loop_here();
+    if (!waiter->loop)
+        waiter->loop = loop_here();
     waiter->flight = NULL;
     waiter->fail = FAIL_OK;
     waiter->entry = NULL;
@@ -237,7 +238,7 @@ void cache_flight_leave(struct cache_waiter *waiter)
     pthread_mutex_unlock(&flights->lock);
     if (state == OFF)
         return;
-    assert(loop_here() == waiter->loop);
+    assert(!loop_here() || loop_here() == waiter->loop);
     timer_stop(&waiter->timer);
     if (state == WAITING)
         return;

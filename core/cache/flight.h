@@ -15,7 +15,7 @@ struct cache_waiter {
     struct list node;
     struct loop_task task;
     struct timer timer;
-    struct loop *loop;
+    struct loop *loop;                                /* set by the caller, or NULL: the loop of this thread */
     struct cache_flights *flights;
     void *flight;
     void (*on_landed)(struct cache_waiter *waiter);   /* once, on the waiter's loop, unless it left */

@@ -57,6 +57,7 @@ static enum cache_read_state ask_below(struct cache_read *read)
 
 static enum cache_read_state join(struct cache_read *read)
 {
+    read->waiter.loop = read->cache->loop;
     read->waiter.on_landed = on_landed;
     read->waiter.arg = read;
     switch (cache_flight_join(read->cache->flights, read->key, &read->waiter, read->timeout_ms)) {
@@ -82,6 +83,7 @@ static enum cache_read_state join(struct cache_read *read)
 static enum cache_read_state stale(struct cache_read *read)
 {
     read->source = CACHE_FROM_L1;
+    read->waiter.loop = read->cache->loop;
     read->waiter.on_landed = on_landed;
     read->waiter.arg = read;
     switch (cache_flight_join(read->cache->flights, read->key, &read->waiter, read->timeout_ms)) {

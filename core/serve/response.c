@@ -219,6 +219,7 @@ static struct serve_fill *fill_new(struct cache *cache, const struct serve_polic
 static enum serve_response join(struct serve_fill *fill)
 {
     fill->mark = cache_store_mark(fill->cache->store);
+    fill->waiter.loop = fill->cache->loop;
     fill->waiter.on_landed = on_landed;
     fill->waiter.arg = fill;
     switch (cache_flight_join(fill->cache->flights, fill->key, &fill->waiter, FOLLOW_MS)) {
