@@ -1,0 +1,153 @@
+/* statement_spec.c - what the scanner sees in a statement, and what it must not be fooled by. */
+#include "support/spec.h"
+
+#include "sql/statement.h"
+
+struct one {
+    const char *text;
+    unsigned param_count;
+    enum sql_verb verb;
+};
+
+static void scans_as(enum sql_dialect dialect, const struct one *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct sql_statement out;
+        if (sql_statement_scan(str_of(cases[i].text), dialect, &out))
+            fail_msg("%s: %s", cases[i].text, out.why);
+        if (out.param_count != cases[i].param_count || out.verb != cases[i].verb)
+            fail_msg("%s: %u parameters, verb %d", cases[i].text, out.param_count, out.verb);
+        assert_int_equal(sql_statement_verb(str_of(cases[i].text), dialect), cases[i].verb);
+    }
+}
+
+static void is_refused(enum sql_dialect dialect, const char *const *cases, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct sql_statement out;
+        if (sql_statement_scan(str_of(cases[i]), dialect, &out) != FAIL_INVALID || !out.why ||
+            out.at > strlen(cases[i]))
+            fail_msg("%s was taken", cases[i]);
+    }
+}
+
+static void parameters_are_counted_where_they_are_real(void **state)
+{
+    (void)state;
+    static const struct one both[] = {
+        { "select 1", 0, SQL_VERB_SELECT },
+        { "  -- a $1\n/* $2 */ SELECT $3", 3, SQL_VERB_SELECT },
+        { "insert into t values ($2, $1, $2)", 2, SQL_VERB_INSERT },
+        { "update t set a = '$1' where b = \"$2\" and c=$1", 1, SQL_VERB_UPDATE },
+        { "select a$1, 'it''s $4', $65535", 65535, SQL_VERB_SELECT },
+        { "select 'a\\', $1 as \"b\\\"", 1, SQL_VERB_SELECT },
+        { "with x as (select $1) select * from x;", 1, SQL_VERB_WITH },
+        { "delete from t where a=$1 ; -- bye\n /* really */ ", 1, SQL_VERB_DELETE },
+        { "select 1--$1", 0, SQL_VERB_SELECT },
+        { "select $1::int4", 1, SQL_VERB_SELECT },
+        { "(select 1)", 0, SQL_VERB_OTHER },
+        { "frobnicate", 0, SQL_VERB_OTHER },
+        { "select 1e5, 0x1F, 1.5$2", 0, SQL_VERB_SELECT },
+        { "\xc3\xa4$1", 0, SQL_VERB_OTHER },
+    };
+    static const struct one postgres[] = {
+        { "select E'\\'$1', $2", 2, SQL_VERB_SELECT },
+        { "select E'a'\n  '\\'$1', $2", 2, SQL_VERB_SELECT },
+        { "select 'a' '$1', e''''", 0, SQL_VERB_SELECT },
+        { "select $$ $1 ; ' $$, $2", 2, SQL_VERB_SELECT },
+        { "select $tag$ $$ $1 $ta$ $tag$, $1", 1, SQL_VERB_SELECT },
+        { "do $_$ begin; end; $_$", 0, SQL_VERB_DO },
+        { "/* a /* b */ $1 */ select $2", 2, SQL_VERB_SELECT },
+        { "select a[$1:$2]", 2, SQL_VERB_SELECT },
+        { "select 1 -- a\r, $1", 1, SQL_VERB_SELECT },
+        { "select type'\\', $1", 1, SQL_VERB_SELECT },
+        { "select U&'\\0441', $1", 1, SQL_VERB_SELECT },
+        { "start transaction", 0, SQL_VERB_START },
+    };
+    static const struct one sqlite[] = {
+        { "select E'\\', $1", 1, SQL_VERB_SELECT }, /* no escapes there */
+        { "select [a $1], `b $2`, $3", 3, SQL_VERB_SELECT },
+        { "select x'00', $1", 1, SQL_VERB_SELECT },
+        { "pragma table_info(t)", 0, SQL_VERB_PRAGMA },
+    };
+    scans_as(SQL_POSTGRES, both, COUNT_OF(both));
+    scans_as(SQL_SQLITE, both, COUNT_OF(both));
+    scans_as(SQL_POSTGRES, postgres, COUNT_OF(postgres));
+    scans_as(SQL_SQLITE, sqlite, COUNT_OF(sqlite));
+}
+
+static void what_is_not_one_statement_is_refused(void **state)
+{
+    (void)state;
+    static const char *const both[] = {
+        "",
+        "   ",
+        "-- only this",
+        "/* and this */",
+        ";",
+        "select 1;;",
+        "select 1; select 2",
+        "select 1;--\n;",
+        "select '",
+        "select 'a''",
+        "select \"x",
+        "select /* 1",
+        "select $0",
+        "select $65536",
+        "select $99999999999999999999",
+        "select ''';drop table t",
+        "; select 1",
+    };
+    static const char *const postgres[] = { "select $$ a", "select $a$ $b$", "select E'\\'", "/* a /* b */ select 1",
+                                            "select E'a'\n'\\'" };
+    static const char *const sqlite[] = { "select [a", "select `a" };
+    is_refused(SQL_POSTGRES, both, COUNT_OF(both));
+    is_refused(SQL_SQLITE, both, COUNT_OF(both));
+    is_refused(SQL_POSTGRES, postgres, COUNT_OF(postgres));
+    is_refused(SQL_SQLITE, sqlite, COUNT_OF(sqlite));
+    struct sql_statement out;
+    assert_int_equal(sql_statement_scan(STR("select 1\0; drop table t"), SQL_POSTGRES, &out), FAIL_INVALID);
+    assert_int_equal(out.at, 8);
+}
+
+static void the_statement_ends_before_its_semicolon(void **state)
+{
+    (void)state;
+    struct sql_statement out;
+    struct str text = STR(" /* x */ Select 1 /* y */ ; -- z");
+    assert_int_equal(sql_statement_scan(text, SQL_POSTGRES, &out), FAIL_OK);
+    assert_text(str_make(text.data, out.len), " /* x */ Select 1");
+    assert_text(out.keyword, "Select");
+}
+
+static void numbers_replace_names(void **state)
+{
+    (void)state;
+    struct buf out;
+    buf_init(&out, MEM_SQL, 0);
+    sql_statement_add_numbered(&out, STR("select $2, '$1', a$1 -- $3\n where x = $10;"), SQL_SQLITE);
+    assert_text(out, "select ?2, '$1', a$1 -- $3\n where x = ?10;");
+    buf_clear(&out);
+}
+
+static void some_verbs_are_about_transactions(void **state)
+{
+    (void)state;
+    assert_true(sql_verb_is_transaction(SQL_VERB_BEGIN));
+    assert_true(sql_verb_is_transaction(SQL_VERB_RELEASE));
+    assert_false(sql_verb_is_transaction(SQL_VERB_SELECT));
+    assert_false(sql_verb_is_transaction(SQL_VERB_OTHER));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parameters_are_counted_where_they_are_real),
+        cmocka_unit_test(what_is_not_one_statement_is_refused),
+        cmocka_unit_test(the_statement_ends_before_its_semicolon),
+        cmocka_unit_test(numbers_replace_names),
+        cmocka_unit_test(some_verbs_are_about_transactions),
+        cmocka_unit_test(all_memory_is_given_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
