@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "loop/signal.h"
+#include "loop/stream.h"
 #include "loop/work.h"
 #include "metrics/metrics.h"
 #include "notify.h"
@@ -173,7 +174,10 @@ static enum fail open_postgres(struct app *app)
     settings.connect_timeout_ms = setting_unsigned(app, "database.postgres.pool.connect_timeout");
     settings.statement_timeout_ms = setting_unsigned(app, "database.postgres.pool.statement_timeout");
     settings.idle_in_transaction_ms = setting_unsigned(app, "database.postgres.pool.idle_in_transaction");
-    return postgres_engine_open(&settings, &app->sql, app->why, sizeof app->why);
+    struct loop *loops[WORKERS_MAX + 1] = { app->loop };
+    for (unsigned i = 0; i < app->worker_count; i++)
+        loops[1 + i] = worker_loop(app->workers[i]);
+    return postgres_engine_open(&settings, loops, 1 + app->worker_count, &app->sql, app->why, sizeof app->why);
 }
 
 static bool is_database_ready(void *arg, char *why, size_t why_bytes)
@@ -364,6 +368,11 @@ static enum fail open_shared(struct app *app)
         return fail;
     serve_response_open();
     register_metrics(app);
+    return FAIL_OK;
+}
+
+static enum fail open_engine(struct app *app)
+{
     bool has_sqlite = setting_text(app, "database.sqlite.path").len > 0;
     return has_sqlite ? open_sqlite(app) : open_postgres(app);
 }
@@ -407,8 +416,7 @@ static enum fail open_workers(struct app *app, struct str settings_json)
     if (app->host[0] == '/')
         count = 1; /* a unix socket has one owner */
     struct worker_settings *settings = &app->worker_settings;
-    *settings = (struct worker_settings){ .sql = app->sql,
-                                          .store = app->store,
+    *settings = (struct worker_settings){ .store = app->store,
                                           .flights = app->flights,
                                           .http = http_of(app),
                                           .settings_json = settings_json,
@@ -430,8 +438,18 @@ static enum fail open_workers(struct app *app, struct str settings_json)
         fail = worker_open(settings, i, &app->workers[i], app->why, sizeof app->why);
         if (!fail)
             app->worker_count++;
-        if (!fail)
-            fail = worker_serve(app->workers[i], app->port, app->why, sizeof app->why);
+    }
+    return fail;
+}
+
+/* The workers have loops, the engine knows them: now the plugins, and then the listeners. */
+static enum fail serve_workers(struct app *app)
+{
+    enum fail fail = FAIL_OK;
+    for (unsigned i = 0; !fail && i < app->worker_count; i++)
+        fail = worker_load(app->workers[i], app->sql, app->why, sizeof app->why);
+    for (unsigned i = 0; !fail && i < app->worker_count; i++) {
+        fail = worker_serve(app->workers[i], app->port, app->why, sizeof app->why);
         if (!fail)
             app->port = worker_port(app->workers[i]);
     }
@@ -493,11 +511,15 @@ int app_serve(void *arg, struct script_vm *vm, struct str settings_json)
     setup_log(app);
     enum fail fail = open_shared(app);
     if (!fail)
+        fail = open_workers(app, settings_json);
+    if (!fail)
+        fail = open_engine(app);
+    if (!fail)
         fail = open_keeper(app, settings_json);
     if (!fail)
         fail = open_signals(app);
     if (!fail)
-        fail = open_workers(app, settings_json);
+        fail = serve_workers(app);
     if (!fail)
         fail = open_admin(app);
     if (fail) {

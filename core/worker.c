@@ -31,6 +31,7 @@ struct worker {
     int port;
 
     struct loop *loop;
+    struct sql_engine *sql;
     struct script_vm *vm;
     struct redis *redis;
     struct serve_layer *layer;
@@ -83,21 +84,13 @@ static enum fail open_redis(struct worker *worker)
 
 static enum fail open_all(struct worker *worker)
 {
-    const struct worker_settings *settings = worker->settings;
     enum fail fail = loop_open(worker->name, &worker->loop);
     if (fail)
         return fail;
-    worker->cache = (struct cache){ .store = settings->store, .flights = settings->flights, .loop = worker->loop };
-    fail = open_redis(worker);
-    if (fail)
-        return fail;
-    struct script_services services = {
-        .loop = worker->loop, .sql = settings->sql, .cache = &worker->cache, .memory_max = settings->lua_memory
-    };
-    fail = script_vm_open(&services, &worker->vm, worker->why, sizeof worker->why);
-    if (fail)
-        return fail;
-    return script_vm_boot(worker->vm, settings->settings_json, worker->why, sizeof worker->why);
+    worker->cache = (struct cache){ .store = worker->settings->store,
+                                    .flights = worker->settings->flights,
+                                    .loop = worker->loop };
+    return open_redis(worker);
 }
 
 static void on_redis_closed(void *arg) { ((struct worker *)arg)->is_closed = true; }
@@ -201,16 +194,40 @@ static void ask(struct worker *worker, void (*run_there)(void *arg))
     loop_post(worker->loop, &worker->ask);
 }
 
-enum fail worker_serve(struct worker *worker, int port, char *why, size_t why_bytes)
+/* Asks and waits for the answer. */
+static enum fail ask_and_wait(struct worker *worker, void (*run_there)(void *arg), char *why, size_t why_bytes)
 {
-    worker->port = port;
     worker->why[0] = '\0';
-    ask(worker, start_plugins);
+    ask(worker, run_there);
     while (sem_wait(&worker->answered) != 0) {
     }
     if (worker->fail)
         snprintf(why, why_bytes, "%s", worker->why[0] ? worker->why : fail_text(worker->fail));
     return worker->fail;
+}
+
+static void load(void *arg)
+{
+    struct worker *worker = arg;
+    struct script_services services = {
+        .loop = worker->loop, .sql = worker->sql, .cache = &worker->cache, .memory_max = worker->settings->lua_memory
+    };
+    enum fail fail = script_vm_open(&services, &worker->vm, worker->why, sizeof worker->why);
+    if (!fail)
+        fail = script_vm_boot(worker->vm, worker->settings->settings_json, worker->why, sizeof worker->why);
+    answer(worker, fail);
+}
+
+enum fail worker_load(struct worker *worker, struct sql_engine *sql, char *why, size_t why_bytes)
+{
+    worker->sql = sql;
+    return ask_and_wait(worker, load, why, why_bytes);
+}
+
+enum fail worker_serve(struct worker *worker, int port, char *why, size_t why_bytes)
+{
+    worker->port = port;
+    return ask_and_wait(worker, start_plugins, why, why_bytes);
 }
 
 int worker_port(const struct worker *worker) { return worker->port; }

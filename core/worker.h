@@ -1,6 +1,7 @@
 /* worker.h - one thread that serves: a loop, a Lua VM, an HTTP listener, and the caches' way to Redis.
  *
- * OPENING -> SERVING [worker_serve]  SERVING -> DRAINING [worker_drain]  DRAINING -> QUIET [on_quiet]  QUIET -> gone [worker_close]
+ * OPEN (the loop turns) -> LOADED [worker_load]  LOADED -> SERVING [worker_serve] 
+ * SERVING -> DRAINING [worker_drain]  DRAINING -> QUIET [on_quiet]  QUIET -> gone [worker_close]
  * Between QUIET and gone the loop still turns, so that the database engines can take their connections home.
  */
 #ifndef WORKER_H
@@ -13,19 +14,21 @@
 #include "sql/engine.h"
 
 struct worker;
-struct worker_settings {                    /* borrowed for the worker's life */
-    struct sql_engine *sql;
+struct worker_settings { /* borrowed for the worker's life */
     struct cache_store *store;
     struct cache_flights *flights;
-    const struct redis_settings *redis;     /* NULL: no L2 */
+    const struct redis_settings *redis; /* NULL: no L2 */
     struct str redis_prefix;
     struct http_settings http;
     struct str settings_json;
     size_t lua_memory;
 };
 
-/* Starts the thread and waits until its VM is loaded. FAIL_INVALID with why: the plugins do not load. */
-MUST_USE enum fail worker_open(const struct worker_settings *settings, unsigned index, struct worker **out, char *why, size_t why_bytes);
+/* Starts the thread and waits until its loop is there. */
+MUST_USE enum fail worker_open(const struct worker_settings *settings, unsigned index, struct worker **out, char *why,
+                               size_t why_bytes);
+/* Opens the VM and loads the plugins; waits for it. FAIL_INVALID with why: the plugins do not load. */
+MUST_USE enum fail worker_load(struct worker *worker, struct sql_engine *sql, char *why, size_t why_bytes);
 /* Runs the plugins' start functions and opens the listener; waits for it. port 0 in the settings picks one. */
 MUST_USE enum fail worker_serve(struct worker *worker, int port, char *why, size_t why_bytes);
 int worker_port(const struct worker *worker);
@@ -34,6 +37,7 @@ void worker_drain(struct worker *worker, unsigned drain_ms, struct loop *loop, v
 /* Ends the thread. Only when QUIET or never served. NULL is fine. Returns the handles left open (0 is right). */
 unsigned worker_close(struct worker *worker);
 struct loop *worker_loop(struct worker *worker);
-bool worker_redis_ready(struct worker *worker, char *why, size_t why_bytes);   /* any thread; true where there is no Redis */
+bool worker_redis_ready(struct worker *worker, char *why,
+                        size_t why_bytes); /* any thread; true where there is no Redis */
 
 #endif
