@@ -124,12 +124,13 @@ static void arm(struct http_conn *conn)
         timer_stop(&conn->timer);
 }
 
-/* True when the socket took nothing for write_ms. */
+/* True when the client received nothing for write_ms. What the kernel buffers (megabytes) counts as not received, or a
+ * slow client would look like one that stands still. */
 static bool is_stalled(struct http_conn *conn, uint64_t now)
 {
     if (!conn->writes || now < conn->write_due_ms)
         return false;
-    uint64_t progress = conn->write_total - stream_queued(conn->stream);
+    uint64_t progress = http_out_progress(conn);
     bool moved = progress != conn->write_progress;
     conn->write_progress = progress;
     conn->write_due_ms = now + conn->server->settings.write_ms;
@@ -189,7 +190,8 @@ void http_conn_settle(struct http_conn *conn)
         return;
     if (conn->state == HTTP_CONN_HEAD && !conn->writes) {
         bool has_more = conn->in.len && !conn->is_head_begun;
-        if (conn->ends || (conn->at_eof && !has_more)) {
+        bool is_over = conn->ends || (conn->at_eof && !has_more) || (conn->server->is_closing && !conn->in.len);
+        if (is_over) {
             linger(conn);
             if (conn->state == HTTP_CONN_CLOSED)
                 return;

@@ -135,6 +135,7 @@ void http_out_added(struct http_outbox *out, size_t offset);                 /* 
 void http_out_body(struct http_outbox *out, const struct http_reply *reply); /* releases at once what it copies */
 bool http_out_has_unowned(const struct http_outbox *out);
 bool http_out_flush(struct http_conn *conn, struct http_outbox *out);        /* false: the stream is broken */
+uint64_t http_out_progress(const struct http_conn *conn);                    /* changes when the client receives something */
 /* Queues what may be freed only later; release is called in any case. */
 bool http_out_write(struct http_conn *conn, struct str bytes, void (*release)(void *owner), void *owner);
 

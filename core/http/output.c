@@ -141,13 +141,18 @@ static void free_unwritten(struct unwritten *rest)
     mem_free(rest);
 }
 
+uint64_t http_out_progress(const struct http_conn *conn)
+{
+    return conn->write_total - stream_queued(conn->stream) - stream_unacked(conn->stream);
+}
+
 static void note_queued(struct http_conn *conn, size_t bytes)
 {
-    if (conn->writes++ == 0) {
-        conn->write_due_ms = loop_now_ms(conn->server->loop) + conn->server->settings.write_ms;
-        conn->write_progress = conn->write_total;
-    }
     conn->write_total += bytes;
+    if (conn->writes++ > 0)
+        return;
+    conn->write_due_ms = loop_now_ms(conn->server->loop) + conn->server->settings.write_ms;
+    conn->write_progress = http_out_progress(conn);
 }
 
 static bool queue_rest(struct http_conn *conn, struct http_outbox *out, struct str *texts, size_t written)

@@ -18,17 +18,18 @@
     S(200, "OK")                                                                                                       \
     S(201, "Created")                                                                                                  \
     S(202, "Accepted")                                                                                                 \
-    S(203, "Non-Authoritative Information") S(204, "No Content") S(205, "Reset Content") S(206, "Partial Content")     \
-        S(207, "Multi-Status") S(300, "Multiple Choices") S(301, "Moved Permanently") S(302, "Found")                  \
-            S(303, "See Other") S(304, "Not Modified") S(307, "Temporary Redirect") S(308, "Permanent Redirect") S(    \
-                400, "Bad Request") S(401, "Unauthorized") S(402, "Payment Required") S(403, "Forbidden")              \
-                S(404, "Not Found") S(405, "Method Not Allowed") S(406, "Not Acceptable") S(                           \
-                    407, "Proxy Authentication Required") S(408, "Request Timeout") S(409, "Conflict") S(410, "Gone")  \
-                    S(411, "Length Required") S(412, "Precondition Failed") S(413, "Content Too Large")                \
-                        S(414, "URI Too Long") S(415, "Unsupported Media Type") S(416, "Range Not Satisfiable")        \
-                            S(417, "Expectation Failed") S(421, "Misdirected Request") S(422, "Unprocessable Content") \
-                                S(423, "Locked") S(424, "Failed Dependency") S(425, "Too Early")                       \
-                                    S(426, "Upgrade Required") S(428, "Precondition Required")                         \
+    S(203, "Non-Authoritative Information")                                                                            \
+    S(204, "No Content") S(205, "Reset Content") S(206, "Partial Content") S(207, "Multi-Status")                      \
+        S(300, "Multiple Choices") S(301, "Moved Permanently") S(302, "Found") S(303, "See Other") S(304,              \
+                                                                                                     "Not Modified")   \
+            S(307, "Temporary Redirect") S(308, "Permanent Redirect") S(400, "Bad Request") S(401, "Unauthorized")     \
+                S(402, "Payment Required") S(403, "Forbidden") S(404, "Not Found") S(405, "Method Not Allowed")        \
+                    S(406, "Not Acceptable") S(407, "Proxy Authentication Required") S(408, "Request Timeout")         \
+                        S(409, "Conflict") S(410, "Gone") S(411, "Length Required") S(412, "Precondition Failed") S(   \
+                            413, "Content Too Large") S(414, "URI Too Long") S(415, "Unsupported Media Type")          \
+                            S(416, "Range Not Satisfiable") S(417, "Expectation Failed") S(421, "Misdirected Request") \
+                                S(422, "Unprocessable Content") S(423, "Locked") S(424, "Failed Dependency")           \
+                                    S(425, "Too Early") S(426, "Upgrade Required") S(428, "Precondition Required")     \
                                         S(429, "Too Many Requests") S(431, "Request Header Fields Too Large")          \
                                             S(451, "Unavailable For Legal Reasons") S(500, "Internal Server Error")    \
                                                 S(501, "Not Implemented") S(502, "Bad Gateway")                        \
@@ -135,7 +136,8 @@ bool http_reply_closes(struct http_conn *conn, const struct http_request *reques
 {
     const struct http_server *server = conn->server;
     unsigned most = server->settings.requests_per_conn;
-    bool has_unread_body = conn->state == HTTP_CONN_BODY && (request->head.chunked || request->head.content_length > 0);
+    bool has_body = request->head.chunked || request->head.content_length > 0;
+    bool has_unread_body = conn->state == HTTP_CONN_BODY && has_body && !conn->is_body_here;
     return reply->close || !request->head.keep_alive || server->is_closing || has_unread_body ||
            (most && conn->requests >= most);
 }

@@ -15,6 +15,8 @@
 #include "loop/inner.h"
 
 #include <assert.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { PIECES_MAX = 16 };
@@ -227,6 +229,14 @@ enum fail stream_write(struct stream *stream, const struct str *pieces, unsigned
 }
 
 size_t stream_queued(const struct stream *stream) { return uv_stream_get_write_queue_size(&stream->uv.any); }
+
+size_t stream_unacked(const struct stream *stream)
+{
+    int fd, bytes = 0;
+    if (uv_fileno(&stream->uv.handle, &fd) != 0 || ioctl(fd, SIOCOUTQ, &bytes) != 0)
+        return 0;
+    return (size_t)bytes;
+}
 
 static void on_uv_shutdown(uv_shutdown_t *req, int error)
 {

@@ -43,6 +43,7 @@ ptrdiff_t stream_try_write(struct stream *stream, const struct str *pieces, unsi
 /* Queues the pieces; their memory is borrowed until on_written. */
 MUST_USE enum fail stream_write(struct stream *stream, const struct str *pieces, unsigned count, stream_on_written *on_written, void *arg);
 size_t stream_queued(const struct stream *stream);                 /* bytes waiting to be written */
+size_t stream_unacked(const struct stream *stream);                /* bytes the kernel took that the peer has not received yet */
 /* Half-closes after all queued writes; on_written as for a write. */
 MUST_USE enum fail stream_shutdown(struct stream *stream, stream_on_written *on_written, void *arg);
 /* Queued writes end with FAIL_CLOSED first; on_closed may be NULL; the stream is freed after. */

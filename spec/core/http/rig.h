@@ -30,7 +30,7 @@ struct rig {
     struct http_server *server;
     int port;
     unsigned handles_left;
-    bool is_open;
+    bool is_open, is_draining;
     sem_t ready;
 };
 
@@ -102,7 +102,11 @@ static inline void rig_start_close(struct rig *rig, void *drain_ms)
 }
 
 /* The same in two halves: drain, then wait for the end. */
-static inline void rig_drain(struct rig *rig, unsigned drain_ms) { rig_call(rig, rig_start_close, &drain_ms); }
+static inline void rig_drain(struct rig *rig, unsigned drain_ms)
+{
+    rig->is_draining = true;
+    rig_call(rig, rig_start_close, &drain_ms);
+}
 
 static inline void rig_join(struct rig *rig)
 {
@@ -113,7 +117,8 @@ static inline void rig_join(struct rig *rig)
 
 static inline void rig_close(struct rig *rig)
 {
-    rig_drain(rig, 100);
+    if (!rig->is_draining)
+        rig_drain(rig, 100);
     rig_join(rig);
 }
 
