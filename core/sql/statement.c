@@ -281,17 +281,38 @@ static void learn(struct sql_statement *out, const struct scanner *scanner, enum
     out->len = scanner->at;
 }
 
+/* CREATE TRIGGER of SQLite: its body has semicolons of its own, and is over at an END that follows one (as in
+ * sqlite3_complete). */
+struct trigger {
+    unsigned words;
+    bool is_one, after_semicolon, is_over;
+};
+
+static void follow_trigger(struct trigger *trigger, const struct scanner *scanner, enum token token)
+{
+    struct str word = str_make(scanner->text.data + scanner->from, scanner->at - scanner->from);
+    if (token == TOKEN_WORD && ++trigger->words <= 3 && scanner->dialect == SQL_SQLITE &&
+        str_is_nocase(word, STR("trigger")))
+        trigger->is_one = true;
+    trigger->is_over = trigger->is_one && trigger->after_semicolon && token == TOKEN_WORD &&
+                       str_is_nocase(word, STR("end"));
+    trigger->after_semicolon = token == TOKEN_SEMICOLON;
+}
+
 enum fail sql_statement_scan(struct str text, enum sql_dialect dialect, struct sql_statement *out)
 {
     *out = (struct sql_statement){ 0 };
     struct scanner scanner = { .text = text, .dialect = dialect };
+    struct trigger trigger = { 0 };
     bool has_ended = false;
     for (enum token token; (token = next_token(&scanner)) != TOKEN_END;) {
         if (token == TOKEN_BAD)
             return invalid(out, scanner.why, scanner.from);
         if (token == TOKEN_BLANK)
             continue;
-        if (token == TOKEN_SEMICOLON) {
+        bool in_trigger = trigger.is_one && out->verb == SQL_VERB_CREATE && !trigger.is_over;
+        follow_trigger(&trigger, &scanner, token);
+        if (token == TOKEN_SEMICOLON && !in_trigger) {
             if (out->len == 0)
                 return invalid(out, "a semicolon stands where a statement should begin", scanner.from);
             if (has_ended)

@@ -110,6 +110,29 @@ static void what_is_not_one_statement_is_refused(void **state)
     assert_int_equal(out.at, 8);
 }
 
+static void a_trigger_of_sqlite_has_semicolons_of_its_own(void **state)
+{
+    (void)state;
+    static const char *const one[] = {
+        "create trigger t after insert on a begin insert into b values (new.x); end",
+        "create temp trigger if not exists t after insert on a begin select case when 1 then 2 end; delete from b; "
+        "end;",
+        "CREATE TRIGGER t AFTER UPDATE ON a BEGIN UPDATE b SET x = 'end;'; END -- done",
+    };
+    static const char *const several[] = {
+        "create trigger t after insert on a begin delete from b; end; drop table a",
+        "create table trigger_log (a); drop table a",
+        "select trigger; drop table a",
+    };
+    struct sql_statement statement;
+    for (size_t i = 0; i < COUNT_OF(one); i++) {
+        assert_int_equal(sql_statement_scan(str_of(one[i]), SQL_SQLITE, &statement), FAIL_OK);
+        assert_int_equal(sql_statement_scan(str_of(one[i]), SQL_POSTGRES, &statement), FAIL_INVALID);
+    }
+    for (size_t i = 0; i < COUNT_OF(several); i++)
+        assert_int_equal(sql_statement_scan(str_of(several[i]), SQL_SQLITE, &statement), FAIL_INVALID);
+}
+
 static void the_statement_ends_before_its_semicolon(void **state)
 {
     (void)state;
@@ -144,6 +167,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_are_counted_where_they_are_real),
         cmocka_unit_test(what_is_not_one_statement_is_refused),
+        cmocka_unit_test(a_trigger_of_sqlite_has_semicolons_of_its_own),
         cmocka_unit_test(the_statement_ends_before_its_semicolon),
         cmocka_unit_test(numbers_replace_names),
         cmocka_unit_test(some_verbs_are_about_transactions),
