@@ -32,7 +32,7 @@ local function login(req, cx)
   local token, session = tokens.make(cx, cx.db, user.id, "session", "", cx.options.session_ttl)
   cx.db:exec("update users set last_login_at = now() where id = $1", user.id)
   return cx.reply { status = 201, headers = { ["Cache-Control"] = "no-store" }, body = {
-    token = token, expires_at = session.expires_at,
+    token = token, session = session,
     user = { id = user.id, email = user.email, name = user.name, role = user.role, is_verified = user.is_verified },
   } }
 end
@@ -51,7 +51,7 @@ local NewKey = S.record { name = S.string { min_length = 1, max_length = 100 }, 
 local function key_add(req, cx)
   local token, row = tokens.make(cx, cx.db, req.user.id, "api_key", req.body.name, req.body.expires_in)
   return cx.reply { status = 201, headers = { Location = "/api/v1/keys/" .. row.id, ["Cache-Control"] = "no-store" },
-    body = { id = row.id, name = row.name, key = token, expires_at = row.expires_at } }
+    body = { token = token, key = row } }
 end
 
 local function key_list(req, cx)

@@ -89,7 +89,8 @@ local SUMMARY = {
       count(*) filter (where status = 'degraded') as degraded, count(*) filter (where status = 'unhealthy') as unhealthy,
       avg(response_time_ms) as avg_ms,
       percentile(response_time_ms, 0.5) as p50_ms, percentile(response_time_ms, 0.95) as p95_ms,
-      percentile(response_time_ms, 0.99) as p99_ms, max(response_time_ms) as max_ms, max(checked_at) as last_checked_at
+      percentile(response_time_ms, 0.99) as p99_ms, max(response_time_ms) as max_ms,
+      replace(max(checked_at), ' ', 'T') || ':00' as last_checked_at
     from health_metrics where service_id = $1 and checked_at >= $2]],
 }
 local WINDOWS = S.record { window = S.duration { default = "1h", min = "1m", max = "31d", doc = "how far back" } }
