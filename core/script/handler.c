@@ -19,17 +19,6 @@
 #include <assert.h>
 #include <stdio.h>
 
-static struct metric_gauge *in_flight(void)
-{
-    static struct metric_gauge *gauge; /* the same object for whoever asks first */
-    struct metric_gauge *known = __atomic_load_n(&gauge, __ATOMIC_RELAXED);
-    if (!known) {
-        known = metric_gauge("wick_http_requests_in_flight", "Requests that a handler works for.", "");
-        __atomic_store_n(&gauge, known, __ATOMIC_RELAXED);
-    }
-    return known;
-}
-
 static struct str request_id(const struct http_request *request) { return str_make(request->id, request->id_len); }
 
 /* --- in ----------------------------------------------------------------------------------------------------------- */
@@ -109,7 +98,7 @@ static void run(struct script_vm *vm, struct http_request *request, struct serve
     if (route->timeout_ms)
         task->timeout_ms = route->timeout_ms;
     request->user = task;
-    metric_gauge_add(in_flight(), 1);
+    metric_gauge_add(vm->in_flight, 1);
     if (request->body.len)
         metric_add(route->bytes_in, request->body.len);
     task_start(task, 0);
@@ -236,7 +225,7 @@ void handler_ended(struct task *task, bool clean)
     struct serve_fill *fill = task->fill;
     if (task->ud)
         task->ud->request = NULL;
-    metric_gauge_add(in_flight(), -1);
+    metric_gauge_add(vm->in_flight, -1);
     if (request && !clean) {
         log_failed(task, "a handler failed", failure_words(task->L, -1), STR_NONE);
         answer_internal(task);
@@ -312,6 +301,7 @@ static void on_done(void *arg, const struct http_request *request, int status, s
 void handler_open(struct script_vm *vm)
 {
     vm->unrouted = route_new(vm, "none");
+    vm->in_flight = metric_gauge("wick_http_requests_in_flight", "Requests that a handler works for.", "");
     vm->handler = (struct http_handler){
         .arg = vm, .on_head = on_head, .on_request = on_request, .on_abort = on_abort, .on_done = on_done
     };

@@ -41,6 +41,7 @@ struct script_vm {
     struct http_router *router;
     struct list routes;
     struct script_route *unrouted;                    /* metrics of requests without a route */
+    struct metric_gauge *in_flight;
     struct http_handler handler;
     struct loop_hook turn;
     size_t external, external_seen;                   /* bytes of rows and entries that Lua values hold */
