@@ -4,7 +4,7 @@
  *               OFF -> ENDING  [refused by redis_run] WAITING -> ENDING [line lost]   ENDING -> OFF [redis_end, cancel]
  *         A call that leaves early leaves its slot behind, empty: the reply that comes to it is dropped.
  *         Three deadlines in a row without a reply between them are taken for a dead line. Commands nobody waits for have no
- *         timer each; `watch` looks at the oldest of the row once in command_ms instead.
+ *         timer each; `watch` goes over them once in command_ms instead.
  *         The breaker hears of every deadline, of every lost line with commands on it, and of every reply in time.
  * HOLDS   tail - head commands are on the line, at most pending_max (and the greeting). slots[call->position].call is the
  *         call while it is WAITING, and its timer runs.
@@ -189,16 +189,26 @@ static void on_due(void *arg)
     call->on_reply(call);
 }
 
-/* Nobody waits for the oldest command of the row and its time is over: as good as a deadline passed. */
+/* Commands nobody waits for whose time is over count as deadlines passed, each once, in the order of the row. */
 static void on_watch(void *arg)
 {
     struct redis *redis = arg;
+    uint64_t now_ms = loop_now_ms(redis->loop);
     if (redis->head == redis->tail)
         return;
-    const struct redis_slot *oldest = slot_at(redis, redis->head);
     timer_start(redis->loop, &redis->watch, redis->settings.command_ms, on_watch, redis);
-    if (redis->link == LINK_READY && !oldest->call && loop_now_ms(redis->loop) >= oldest->due_ms)
+    if (redis->watched < redis->head)
+        redis->watched = redis->head;
+    while (redis->link == LINK_READY && redis->watched != redis->tail) {
+        struct redis_slot *slot = slot_at(redis, redis->watched);
+        if (now_ms < slot->due_ms)
+            return;
+        redis->watched++;
+        if (slot->call || slot->is_late)
+            continue;
+        slot->is_late = true;
         note_late(redis);
+    }
 }
 
 /* A redis_send has nobody to tell; the last refusal stands in redis_why until one works again. */

@@ -35,6 +35,7 @@ struct redis {
     uint64_t head, tail;
     size_t slot_count;
     struct timer watch;            /* looks after commands nobody waits for */
+    uint64_t watched;              /* the first position it has not looked at */
     unsigned late;                 /* deadlines passed since the last reply */
     struct breaker breaker;
     struct list ended;             /* calls to be told by end_task */

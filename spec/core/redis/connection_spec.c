@@ -107,11 +107,59 @@ static void sends_alone_notice_a_stopped_server(void **state)
     session_open_port(server.port);
     assert_true(session_wait_ready(2000) >= 0);
     kill(server.pid, SIGSTOP);
-    redis_send(redis, set, 3);
+    for (unsigned i = 0; i < 3; i++)
+        redis_send(redis, set, 3);
     loop_turn(loop, 200, NULL);
     assert_false(redis_is_ready(redis));
     kill(server.pid, SIGCONT);
     assert_true(session_wait_ready(2000) >= 0);
+}
+
+/* Alive, but each answer too late to be of use: the line stays, the breaker opens, and one probe closes it again. */
+static void a_server_that_is_always_late_is_left_alone_for_a_while(void **state)
+{
+    (void)state;
+    struct question slow, question;
+    struct redis_stats stats;
+    server_start(&server);
+    session_open_port(server.port);
+    assert_true(session_wait_ready(2000) >= 0);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_true(redis_is_open(redis));
+        assert_int_equal(ask(&slow, 20, "DEBUG SLEEP 0.04"), FAIL_TIMEOUT);
+        loop_turn(loop, 40, NULL); /* its late reply comes */
+    }
+    assert_true(redis_is_ready(redis));
+    assert_false(redis_is_open(redis));
+    assert_int_equal(ask(&question, 0, "PING"), FAIL_REFUSED);
+    loop_turn(loop, 120, NULL);
+    assert_true(redis_is_open(redis));
+    assert_int_equal(ask(&question, 500, "PING"), FAIL_OK);
+    assert_int_equal(ask(&question, 500, "PING"), FAIL_OK);
+    redis_stats(redis, &stats);
+    assert_int_equal(stats.reconnects, 0);
+}
+
+static void without_memory_it_is_refused_or_comes_up_later(void **state)
+{
+    (void)state;
+    struct redis_settings settings;
+    char url[64], why[100];
+    server_start(&server);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d", server.port);
+    assert_int_equal(redis_settings_read(str_of(url), &settings, why, sizeof why), FAIL_OK);
+    for (unsigned n = 1; n < 12; n++) {
+        mem_fail_after(n);
+        enum fail fail = redis_open(loop, &settings, &redis);
+        if (fail) {
+            assert_int_equal(fail, FAIL_NOMEM);
+            assert_null(redis);
+        } else {
+            assert_true(session_wait_ready(1000) >= 0);
+        }
+        mem_fail_after(0);
+        session_close();
+    }
 }
 
 static void password_and_database_are_given_before_the_first_command(void **state)
@@ -360,6 +408,8 @@ int main(void)
         TEST(a_killed_server_ends_its_commands_and_is_found_again_within_two_seconds),
         TEST(a_stopped_server_is_refused_within_200_ms_and_used_again_when_it_goes_on),
         TEST(sends_alone_notice_a_stopped_server),
+        TEST(a_server_that_is_always_late_is_left_alone_for_a_while),
+        TEST(without_memory_it_is_refused_or_comes_up_later),
         TEST(password_and_database_are_given_before_the_first_command),
         TEST(a_refused_login_says_why),
         TEST(a_unix_socket_serves_as_well),
