@@ -176,6 +176,8 @@ static struct cache_put put_of(const struct cache_read *read, struct str meta, s
                              .tag_count = read->tag_count,
                              .tag_mark = read->mark };
     memcpy(put.tags, read->tags, sizeof put.tags);
+    if (read->memory_ms && read->memory_ms < put.ttl_ms)
+        put.ttl_ms = read->memory_ms;
     return put;
 }
 

@@ -131,7 +131,7 @@ static struct str write_key(lua_State *L, const struct cache_ud *ud, char *out)
 }
 
 struct options {
-    uint64_t ttl_ms, stale_ms;
+    uint64_t ttl_ms, stale_ms, memory_ms;
     bool memory_only;
     struct str tags[CACHE_TAGS_MAX];
     unsigned tag_count;
@@ -173,6 +173,7 @@ static void read_options(lua_State *L, int index, struct options *options)
     luaL_checktype(L, index, LUA_TTABLE);
     options->ttl_ms = duration_field(L, index, "ttl", DEFAULT_TTL_MS);
     options->stale_ms = duration_field(L, index, "stale", 0);
+    options->memory_ms = duration_field(L, index, "memory_ttl", 0);
     lua_getfield(L, index, "memory_only");
     options->memory_only = lua_toboolean(L, -1);
     lua_pop(L, 1);
@@ -314,7 +315,7 @@ static struct cache_ud *check_cache(lua_State *L)
     return ud;
 }
 
-/* cx.cache:get(key, { ttl=, stale=, tags=, memory_only= }, loader) -> cached value | nil */
+/* cx.cache:get(key, { ttl=, memory_ttl=, stale=, tags=, memory_only= }, loader) -> cached value | nil */
 static int cache_get(lua_State *L)
 {
     struct cache_ud *ud = check_cache(L);
@@ -340,6 +341,7 @@ static int cache_get(lua_State *L)
     read->kind = KIND_JSON;
     read->ttl_ms = options.ttl_ms;
     read->stale_ms = options.stale_ms;
+    read->memory_ms = options.memory_ms;
     read->timeout_ms = task_left_ms(task, 0);
     read->skip_layer = options.memory_only;
     cache_read_start(read);
