@@ -226,8 +226,10 @@ static void on_uv_looked_up(uv_getaddrinfo_t *req, int error, struct addrinfo *f
 static bool look_up(struct stream_connecting *connecting)
 {
     struct lookup *lookup = mem_zero(MEM_LOOP, sizeof *lookup);
-    if (!lookup)
+    if (!lookup) {
+        note(connecting, FAIL_NOMEM, "cannot resolve", fail_text(FAIL_NOMEM));
         return false;
+    }
     lookup->owner = connecting;
     char port[8];
     snprintf(port, sizeof port, "%d", connecting->port);

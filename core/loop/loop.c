@@ -282,13 +282,16 @@ static void on_turn_limit(uv_timer_t *timer) { loop_awake(loop_of(timer)); }
 
 void loop_turn(struct loop *loop, unsigned ms, const bool *done)
 {
-    uint64_t end_ns = uv_hrtime() + ms * UINT64_C(1000000); /* real time, also where a spec has faked the clock */
+    /* Real time, also where a spec has faked the clock. */
+    uint64_t now_ns = uv_hrtime(), end_ns = now_ns + ms * UINT64_C(1000000);
     loop->done = done;
-    uv_update_time(&loop->uv);
-    uv_timer_start(&loop->turn_limit, on_turn_limit, ms, 0);
-    do
-        run_here(loop, ms ? UV_RUN_ONCE : UV_RUN_NOWAIT);
-    while (!(done && *done) && uv_hrtime() < end_ns);
+    do {
+        uint64_t left_ms = (end_ns - now_ns + 999999) / 1000000; /* rounded up: libuv's timers know no less */
+        uv_update_time(&loop->uv);
+        uv_timer_start(&loop->turn_limit, on_turn_limit, left_ms, 0);
+        run_here(loop, left_ms ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+        now_ns = uv_hrtime();
+    } while (!(done && *done) && now_ns < end_ns);
     uv_timer_stop(&loop->turn_limit);
     loop->done = NULL;
 }
