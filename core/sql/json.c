@@ -137,7 +137,7 @@ void sql_cell_add_json(struct buf *out, struct sql_cell cell)
             json_add_string(out, cell.text);
         return;
     }
-    assert(!"a cell has one of the kinds");
+    assert(false && "a cell has one of the kinds");
 }
 
 void sql_row_add_json(struct buf *out, const struct sql_rows *rows, size_t row)

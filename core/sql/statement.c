@@ -8,8 +8,6 @@
  */
 #include "sql/statement.h"
 
-#include <assert.h>
-
 #define PARAM_MAX 65535
 
 enum token { TOKEN_END, TOKEN_BLANK, TOKEN_WORD, TOKEN_PARAM, TOKEN_SEMICOLON, TOKEN_OTHER, TOKEN_BAD };
@@ -112,7 +110,7 @@ static enum token skip_block_comment(struct scanner *scanner)
     return bad(scanner, "a comment is not closed");
 }
 
-/* $1. The digits end the number; SQLite would take more into the name (sqlite/statement says what that means). */
+/* $1. What may follow is no letter and no digit: PostgreSQL 15 would begin a word there, SQLite go on with the name. */
 static enum token read_param(struct scanner *scanner)
 {
     unsigned number = 0;
@@ -121,6 +119,8 @@ static enum token read_param(struct scanner *scanner)
         number = number * 10 + (unsigned)(scanner->text.data[scanner->at++] - '0');
     if (number == 0 || number > PARAM_MAX)
         return bad(scanner, "parameters are $1 to $65535");
+    if (is_word(peek(scanner, 0)))
+        return bad(scanner, "a parameter runs into the next word");
     scanner->param = number;
     return TOKEN_PARAM;
 }
@@ -325,16 +325,4 @@ enum fail sql_statement_scan(struct str text, enum sql_dialect dialect, struct s
         learn(out, &scanner, token);
     }
     return out->len ? FAIL_OK : invalid(out, "the statement is empty", 0);
-}
-
-void sql_statement_add_numbered(struct buf *out, struct str text, enum sql_dialect dialect)
-{
-    struct scanner scanner = { .text = text, .dialect = dialect };
-    for (enum token token; (token = next_token(&scanner)) != TOKEN_END;) {
-        assert(token != TOKEN_BAD);
-        size_t skip = token == TOKEN_PARAM;
-        if (skip)
-            buf_add_char(out, '?');
-        buf_add(out, text.data + scanner.from + skip, scanner.at - scanner.from - skip);
-    }
 }

@@ -3,7 +3,6 @@
 #ifndef SQL_STATEMENT_H
 #define SQL_STATEMENT_H
 
-#include "base/buf.h"
 #include "base/fail.h"
 #include "base/str.h"
 
@@ -29,10 +28,8 @@ struct sql_statement {
 };
 
 /* Reads the text once. FAIL_INVALID for: no statement at all, several joined by semicolons, an unfinished quote or comment,
- * a zero byte, $0 or a number over 65535. Allocates nothing. */
+ * a zero byte, $0, a number over 65535, $1 with letters right behind it. Allocates nothing. */
 MUST_USE enum fail sql_statement_scan(struct str text, enum sql_dialect dialect, struct sql_statement *out);
-/* Appends the text with each $n as ?n, which SQLite gives the index n itself. The text must have passed the scan. */
-void sql_statement_add_numbered(struct buf *out, struct str text, enum sql_dialect dialect);
 /* The first word alone, past blanks and comments; SQL_VERB_OTHER where there is none. */
 enum sql_verb sql_statement_verb(struct str text, enum sql_dialect dialect);
 /* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and their like. */

@@ -93,6 +93,8 @@ static void what_is_not_one_statement_is_refused(void **state)
         "select \"x",
         "select /* 1",
         "select $0",
+        "select $1from t",
+        "select $1$a$",
         "select $65536",
         "select $99999999999999999999",
         "select ''';drop table t",
@@ -143,16 +145,6 @@ static void the_statement_ends_before_its_semicolon(void **state)
     assert_text(out.keyword, "Select");
 }
 
-static void numbers_replace_names(void **state)
-{
-    (void)state;
-    struct buf out;
-    buf_init(&out, MEM_SQL, 0);
-    sql_statement_add_numbered(&out, STR("select $2, '$1', a$1 -- $3\n where x = $10;"), SQL_SQLITE);
-    assert_text(out, "select ?2, '$1', a$1 -- $3\n where x = ?10;");
-    buf_clear(&out);
-}
-
 static void some_verbs_are_about_transactions(void **state)
 {
     (void)state;
@@ -169,7 +161,6 @@ int main(void)
         cmocka_unit_test(what_is_not_one_statement_is_refused),
         cmocka_unit_test(a_trigger_of_sqlite_has_semicolons_of_its_own),
         cmocka_unit_test(the_statement_ends_before_its_semicolon),
-        cmocka_unit_test(numbers_replace_names),
         cmocka_unit_test(some_verbs_are_about_transactions),
         cmocka_unit_test(all_memory_is_given_back),
     };
