@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define WAL_BYTES_MAX (64 * 1024 * 1024) /* a longer log is cut back to this after a checkpoint */
+#define OPEN_BUSY_MS 1000u               /* for a lock at start; the engine's own waits come later */
 
 /* SQLite's own memory statistics take a lock of the process for every allocation. Must come before all else. */
 static void configure(void) { sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); }
@@ -36,7 +37,7 @@ static int authorize(void *arg, int action, const char *first, const char *secon
                      const char *via)
 {
     (void)arg, (void)database, (void)via;
-    if (action == SQLITE_ATTACH) /* VACUUM INTO and VACUUM attach without a name of a file that we would know */
+    if (action == SQLITE_ATTACH) /* VACUUM attaches a file without a name; that is not VACUUM INTO 'file' */
         return first && first[0] ? SQLITE_DENY : SQLITE_OK;
     if (action == SQLITE_DETACH)
         return SQLITE_DENY;
@@ -124,7 +125,7 @@ static void set_wal(struct sqlite3 *db, const char *path)
 static int set_up(struct sqlite3 *db, const struct sqlite_settings *settings, bool is_reader)
 {
     sqlite3_extended_result_codes(db, 1);
-    sqlite3_busy_timeout(db, (int)settings->busy_ms);
+    sqlite3_busy_timeout(db, (int)(settings->busy_ms < OPEN_BUSY_MS ? settings->busy_ms : OPEN_BUSY_MS));
     int code = run(db, "select count(*) from sqlite_schema");
     if (code)
         return code;

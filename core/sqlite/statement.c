@@ -89,6 +89,10 @@ static enum fail scan(struct sqlite_statement *statement, struct str text, struc
         return FAIL_SQL;
     }
     statement->verb = scanned.verb;
+    if (scanned.verb == SQL_VERB_ATTACH || scanned.verb == SQL_VERB_DETACH) {
+        sql_error_set(error, "42501", "not allowed: another file would be attached to one of several connections");
+        return FAIL_SQL;
+    }
     return FAIL_OK;
 }
 

@@ -121,6 +121,8 @@ static void errors_speak_sqlstate(void **state)
         { "begin", "25001" },
         { "commit", "25001" },
         { "attach 'x.db' as x", "42501" },
+        { "attach '' as x", "42501" },
+        { "vacuum into 'x.db'", "42501" },
         { "pragma foreign_keys = off", "42501" },
         { "create table p(x)", "42P07" },
     };

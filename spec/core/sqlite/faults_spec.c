@@ -152,6 +152,29 @@ static void a_file_out_of_wal_mode_works_and_stays_so(void **state)
     world_close(&world);
 }
 
+static void a_file_in_use_keeps_its_journal_and_is_served(void **state)
+{
+    (void)state;
+    struct world world;
+    world_fill(&world);
+    sqlite3 *other = outsider(&world);
+    assert_int_equal(
+        sqlite3_exec(other, "create table t(a); insert into t values (1); begin; select * from t", NULL, NULL, NULL),
+        SQLITE_OK);
+    world.settings.busy_ms = 50;
+    log_setup(LOG_ERROR, LOG_LOGFMT, 2);
+    world_start(&world);
+    assert_string_equal(ask(&world, "select a from t", ""), "[{\"a\":1}]");
+    assert_string_equal(ask(&world, "insert into t values (2)", ""),
+                        "55P03"); /* its COMMIT would have to wait for the reader */
+    sqlite3_exec(other, "commit", NULL, NULL, NULL);
+    assert_string_equal(ask(&world, "insert into t values (2)", ""), "[]");
+    assert_string_equal(ask(&world, "pragma journal_mode", ""), "[{\"journal_mode\":\"delete\"}]");
+    assert_string_equal(ask(&world, "select count(*) as n from t", ""), "[{\"n\":2}]");
+    sqlite3_close(other);
+    world_close(&world);
+}
+
 static void a_full_file_loses_nothing_and_recovers(void **state)
 {
     (void)state;
@@ -381,6 +404,7 @@ int main(void)
         cmocka_unit_test(a_lock_held_by_another_program_is_waited_for),
         cmocka_unit_test(a_lock_held_too_long_is_an_error_for_all_that_waited),
         cmocka_unit_test(a_file_out_of_wal_mode_works_and_stays_so),
+        cmocka_unit_test(a_file_in_use_keeps_its_journal_and_is_served),
         cmocka_unit_test(a_full_file_loses_nothing_and_recovers),
         cmocka_unit_test(a_full_disk_loses_nothing_and_recovers),
         cmocka_unit_test(a_read_only_file_reads_and_refuses_writes),
