@@ -113,7 +113,8 @@ int tx_begin(lua_State *L)
     struct task *task = task_may_wait(L, "cx.db:begin");
     luaL_where(L, 1);
     struct db_tx *tx = udata_new(L, UD_TX, sizeof *tx, 1);
-    snprintf(tx->where, sizeof tx->where, "%s", lua_tostring(L, -2));
+    struct str where = value_str(L, -2); /* "file:line: " */
+    snprintf(tx->where, sizeof tx->where, "%.*s", (int)(where.len > 2 ? where.len - 2 : 0), where.data);
     tx->task = task;
     tx->timeout_ms = timeout_ms;
     task_hold(task, &tx->held, tx_forgotten);
