@@ -44,8 +44,6 @@ function command.main(args)
     native.write(1, parser:get_help() .. "\n")
     return command.USAGE
   end
-  local help = {}
-  parser._help_text = help
   local fine, result = parser:pparse(args)
   if not fine then
     native.write(2, ("wick: %s\nwick --help lists the commands\n"):format(result))

@@ -6,7 +6,8 @@
 --   include "path"     the table that another such file returns
 -- Paths are relative to the file that names them.
 --
--- All mistakes are reported at once, each with file and line and, where one is near, the name that was probably meant.
+-- All mistakes are reported at once, each with file and line and, where one is near, the name that was probably meant. No
+-- message shows what came from `env` or `file`.
 
 local S = require "wick.schema"
 local settings = require "wick.settings"
@@ -20,6 +21,27 @@ end
 
 local function relative(path, base)
   return path:sub(1, 1) == "/" and path or base .. path
+end
+
+-- What Lua says of a mistake, without the text it shows: that may be a password.
+local function without_texts(message, secrets)
+  message = message:gsub(" near '[\"'%[].*$", " near a text"):gsub("%(constant '.*'%)", "(a constant)")
+  for secret, name in pairs(secrets) do
+    if #secret >= 4 then
+      local from, to = message:find(secret, 1, true)
+      while from do
+        message = message:sub(1, from - 1) .. "(" .. name .. ")" .. message:sub(to + 1)
+        from, to = message:find(secret, from + #name + 2, true)
+      end
+    end
+  end
+  return message
+end
+
+local function want_path(name, word)
+  if type(name) ~= "string" or name == "" then
+    error(("%s wants a path: %s \"conf/name\""):format(word, word), 3)
+  end
 end
 
 -- One file, evaluated. world: { env = function(name), read_file = function(path, max) }.
@@ -36,7 +58,7 @@ local function evaluate(path, world, secrets, depth)
       end
       local value = world.env(name)
       if value ~= nil then
-        secrets[value] = name
+        secrets[value] = "the environment variable " .. name
         return value
       end
       if select("#", ...) < 2 then
@@ -45,21 +67,23 @@ local function evaluate(path, world, secrets, depth)
       return default
     end,
     file = function(name)
+      want_path(name, "file")
       local text, problem = world.read_file(relative(name, folder_of(path)), 65536)
       if not text then
         error(("file %q: %s"):format(name, problem), 2)
       end
       text = text:gsub("\r?\n$", "")
-      secrets[text] = name
+      secrets[text] = ("the file %q"):format(name)
       return text
     end,
     include = function(name)
+      want_path(name, "include")
       if depth >= 8 then
         error("include goes deeper than 8 files; does a file include itself?", 2)
       end
       local value, problem = evaluate(relative(name, folder_of(path)), world, secrets, depth + 1)
       if value == nil then
-        error(problem, 2)
+        error(problem or ("include %q: the file returns nothing"):format(name), 2)
       end
       return value
     end,
@@ -76,11 +100,11 @@ local function evaluate(path, world, secrets, depth)
     end,
   }))
   if not chunk then
-    return nil, syntax
+    return nil, without_texts(syntax, secrets)
   end
   local fine, value = pcall(chunk)
   if not fine then
-    return nil, tostring(value)
+    return nil, without_texts(tostring(value), secrets)
   end
   return value, nil, source
 end
@@ -95,8 +119,8 @@ local function line_of(lines, path)
   return nil
 end
 
---- Reads and checks a configuration. Returns the settings and nil, or nil and a list of texts, each one mistake.
--- world: { env, read_file }; default_path is used, with a clear text, when there is no file at `path`.
+--- Reads and checks a configuration. Returns the settings, nil and where they come from ({ source =, raw =, secrets = }), or nil
+--- and a list of texts, each one mistake. world: { env = function(name), read_file = function(path, bytes_max) }.
 function config.load(path, world)
   local secrets = {}
   local value, problem, source = evaluate(path, world, secrets, 0)
@@ -106,7 +130,7 @@ function config.load(path, world)
   if type(value) ~= "table" then
     return nil, { ("%s: must return a table of settings, as in: return { listen = \"127.0.0.1:8080\" }"):format(path) }
   end
-  local checked, errors = settings.check(value)
+  local checked, errors = settings.check(value, secrets)
   if checked then
     checked.config_path, checked.config_folder = path, folder_of(path)
     return checked, nil, { source = source, raw = value, secrets = secrets }

@@ -53,19 +53,42 @@ local function words(source, on_word)
   end
 end
 
+local OPENS = { ["function"] = true, ["if"] = true, ["do"] = true, ["repeat"] = true } -- for and while have their do
+local CLOSES = { ["end"] = true, ["until"] = true }
+
+-- How the word changes the depth of parentheses and blocks; what stands inside of those is code, not settings.
+local function code_depth(word)
+  if word.kind == "(" or (word.kind == "name" and OPENS[word.text]) then
+    return 1
+  elseif word.kind == ")" or (word.kind == "name" and CLOSES[word.text]) then
+    return -1
+  end
+  return 0
+end
+
+-- The place after the last `return` of the file itself, rather than of a function in it.
+local function start_of(list)
+  local depth, start = 0, nil
+  for i, word in ipairs(list) do
+    depth = depth + code_depth(word) + (word.kind == "{" and 1 or word.kind == "}" and -1 or 0)
+    if depth == 0 and word.kind == "name" and word.text == "return" then
+      start = i + 1
+    end
+  end
+  return start
+end
+
 --- Map from "database.postgres.pool" or "plugins[2]" to the line it stands on.
 local function locate(source)
   local list = {}
   words(source, function(kind, text, line)
     list[#list + 1] = { kind = kind, text = text, line = line }
   end)
-  local start
-  for i, word in ipairs(list) do
-    if word.kind == "name" and word.text == "return" then
-      start = i + 1
-    end
+  local start = start_of(list)
+  if not start then
+    return {}
   end
-  local lines, prefixes, counts, key, parens = {}, {}, {}, nil, 0
+  local lines, prefixes, counts, key, depth = {}, {}, {}, nil, 0
   local is_fresh = false -- at the start of a field
   local function full(name)
     local prefix = prefixes[#prefixes]
@@ -74,26 +97,27 @@ local function locate(source)
     end
     return prefix == "" and name or prefix .. "." .. name
   end
-  for i = start or 1, #list do
-    local word, after = list[i], list[i + 1]
-    if parens > 0 or word.kind == "(" then
-      parens = parens + (word.kind == "(" and 1 or word.kind == ")" and -1 or 0)
-      if is_fresh then
-        counts[#counts] = counts[#counts] + 1
-        lines[full(counts[#counts])] = word.line
+  local function found(name, line)
+    key, is_fresh = name, false
+    lines[full(name)] = line
+  end
+  local function found_next(line)
+    counts[#counts] = counts[#counts] + 1
+    found(counts[#counts], line)
+  end
+  for i = start, #list do
+    local word, after, third = list[i], list[i + 1] or {}, list[i + 2] or {}
+    local change = code_depth(word)
+    if depth > 0 or change > 0 then
+      if is_fresh and depth == 0 then
+        found_next(word.line)
       end
-      is_fresh = false
+      depth = depth + change
     elseif word.kind == "{" then
-      if #prefixes == 0 then
-        prefixes[1] = ""
-      else
-        if is_fresh then
-          counts[#counts] = counts[#counts] + 1
-          key = counts[#counts]
-          lines[full(key)] = word.line
-        end
-        prefixes[#prefixes + 1] = key and full(key) or full("?")
+      if #prefixes > 0 and is_fresh then
+        found_next(word.line)
       end
+      prefixes[#prefixes + 1] = #prefixes == 0 and "" or full(key or "?")
       counts[#prefixes], key, is_fresh = 0, nil, true
     elseif word.kind == "}" then
       prefixes[#prefixes], counts[#counts], is_fresh = nil, nil, false
@@ -102,16 +126,12 @@ local function locate(source)
       end
     elseif word.kind == "," or word.kind == ";" then
       key, is_fresh = nil, true
-    elseif is_fresh and word.kind == "name" and after and after.kind == "=" and (list[i + 2] or {}).kind ~= "=" then
-      key, is_fresh = word.text, false
-      lines[full(key)] = word.line
-    elseif is_fresh and word.kind == "[" and after and after.kind == "string" then
-      key, is_fresh = after.text, false
-      lines[full(key)] = word.line
+    elseif is_fresh and word.kind == "name" and after.kind == "=" and third.kind ~= "=" then
+      found(word.text, word.line)
+    elseif is_fresh and word.kind == "[" and (after.kind == "string" or after.kind == "number") then
+      found(after.kind == "number" and tonumber(after.text) or after.text, word.line)
     elseif is_fresh and #counts > 0 then
-      is_fresh = false
-      counts[#counts] = counts[#counts] + 1
-      lines[full(counts[#counts])] = word.line
+      found_next(word.line)
     end
   end
   return lines

@@ -1,12 +1,16 @@
 --- Puts named things in order by what they say of each other: after, before, requires. Requires nothing.
 --
--- Things that say nothing keep the order they were given in. A cycle is an error that shows the cycle.
+-- Things that say nothing keep the order they were given in. A cycle is an error that shows the cycle; so is a name that stands
+-- for two things.
 
 --- items: list of { name =, after = { names }, before = { names } }; names of things that are not there are passed over.
 -- Returns the list in order, or nil and a text.
 local function order(items)
   local by_name, edges = {}, {}
   for i, item in ipairs(items) do
+    if by_name[item.name] then
+      return nil, ("two of these have the name %s"):format(item.name)
+    end
     by_name[item.name] = item
     edges[item.name] = { at = i, needs = {} }
   end

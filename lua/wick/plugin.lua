@@ -22,6 +22,9 @@ local shape_field = S.any { optional = true, check = function(value)
   return S.is(value) or nil, "expected a schema such as S.record { ... }"
 end }
 local names = S.list(S.string { min_length = 1 }, { optional = true })
+local middleware = S.record {
+  name = S.string { min_length = 1 }, after = names, before = names, applies = fn, wrap = S.any { check = fn.check },
+}
 
 -- A duration, or the name of a duration among the plugin's options: ttl = { option = "list_ttl" }.
 local function duration_or_option(options)
@@ -41,8 +44,8 @@ local PLUGIN = {
   api = S.int64 { default = 1, min = 1, max = 1 },
   requires = S.map(S.string { pattern = "^>=%d+%.%d+%.?%d*$" }, { optional = true }),
   after = names, before = names,
-  options = shape_field, routes = S.any { optional = true }, middleware = S.any { optional = true },
-  route_fields = S.any { optional = true }, schema = S.any { optional = true },
+  options = shape_field, routes = S.list(S.any {}, { optional = true }), middleware = S.list(middleware, { optional = true }),
+  route_fields = S.map(S.any { check = shape_field.check }, { optional = true }), schema = S.string { optional = true, min_length = 1 },
   start = fn, stop = fn, route_query = fn, health = fn,
   alerts = S.any { optional = true }, migrations = S.any { optional = true }, partitions = S.any { optional = true },
 }
@@ -92,38 +95,49 @@ end
 
 -- A module of a folder, loaded once for the plugin that owns the folder.
 local function module_loader(owner)
-  local loaded = {}
+  local loaded, loading = {}, {}
   return function(name)
     if loaded[name] == nil then
       local file = owner.folder .. "/" .. name:gsub("%.", "/") .. ".lua"
       if native.stat(file) ~= "file" then
         return nil
+      elseif loading[name] then
+        return nil, ("%s is required while it is being loaded: modules must not require each other in a circle"):format(file)
       end
       local chunk, why = load_file(file, owner.env)
       if not chunk then
         return nil, why
       end
+      loading[name] = true
       local value = chunk()
+      loading[name] = nil
       loaded[name] = value == nil and true or value
     end
     return loaded[name]
   end
 end
 
-local function open(folder, all)
-  local one = { folder = folder, errors = {} }
+-- A folder's plugin, loaded but not checked. other(name): the plugin of that name, loaded when it is not yet; or nil, why.
+local function open(folder, other)
+  local one = { folder = folder, errors = {}, borrows = {} }
   local short = folder:match("([^/]+)$")
   one.load_module = module_loader(one)
   one.env = sandbox.new(short, function(name)
     local owner, rest = name:match("^([^.]+)%.(.+)$")
     if owner == short then
       return one.load_module(rest)
+    elseif not owner then
+      return nil
     end
-    local other = all[owner]
-    if other and one.table and one.table.requires and one.table.requires[owner] then
-      return other.load_module(rest)
+    one.borrows[owner] = true -- its table may not be there yet; check_borrows looks whether it names the owner
+    if one.table and not (one.table.requires or {})[owner] then
+      return nil, ("no module %q: plugin %s must say requires = { %s = \">=1.0\" } first"):format(name, short, owner)
     end
-    return nil
+    local lender, why = other(owner)
+    if not lender then
+      return nil, why
+    end
+    return lender.load_module(rest)
   end)
   local chunk, why, source = load_file(folder .. "/init.lua", one.env)
   if not chunk then
@@ -141,6 +155,46 @@ local function open(folder, all)
   end
   one.table = value
   return one
+end
+
+-- Every plugin of the settings that loads, in the order of the settings; why the others do not goes to texts.
+local function open_all(settings, texts)
+  local opened, state = {}, {}
+  local open_entry
+  local function other(name)
+    for _, entry in ipairs(settings.plugins) do
+      if entry:match("([^/]+)/*$") == name then
+        return open_entry(entry)
+      end
+    end
+    return nil, ("plugin %s is not in plugins"):format(name)
+  end
+  function open_entry(entry)
+    if state[entry] == "opening" then
+      return nil, ("plugin %s is being loaded: plugins must not require each other's files in a circle"):format(entry)
+    elseif not state[entry] then
+      state[entry] = "opening"
+      local folder, why = find(entry, settings)
+      local one
+      if folder then
+        one, why = open(folder, other)
+      end
+      state[entry], opened[entry] = "done", one
+      texts[#texts + 1] = not one and why or nil
+    end
+    return opened[entry], opened[entry] == nil and ("plugin %s could not be loaded"):format(entry) or nil
+  end
+  local list, all = {}, {}
+  for _, entry in ipairs(settings.plugins) do
+    local one = open_entry(entry)
+    local name = one and tostring(one.table.name)
+    if name and all[name] then
+      texts[#texts + 1] = ("plugin %s is listed twice"):format(name)
+    elseif name then
+      list[#list + 1], all[name] = one, one
+    end
+  end
+  return list, all
 end
 
 -- --- shape ----------------------------------------------------------------------------------------------------------
@@ -181,9 +235,19 @@ local function check_route(one, index, route, shape)
     if checked.body and (method == "GET" or method == "DELETE") then
       wrong("body", ("a %s request has no body"):format(method))
     end
-    checked.method, checked.pattern = method, pattern
+    checked.method, checked.pattern, checked.index = method, pattern, index
   end
   return checked
+end
+
+-- Files of another plugin may be used by those who say that they need it.
+local function check_borrows(one)
+  local requires = type(one.table.requires) == "table" and one.table.requires or {}
+  for owner in pairs(one.borrows) do
+    if not requires[owner] then
+      note(one, { "requires" }, ("uses files of plugin %s: write requires = { %s = \">=1.0\" }"):format(owner, owner))
+    end
+  end
 end
 
 local function check_plugin(one, route_fields)
@@ -192,6 +256,7 @@ local function check_plugin(one, route_fields)
   for _, err in ipairs(errors or {}) do
     note(one, err.path, err.text)
   end
+  check_borrows(one)
   one.routes = {}
   local shape = route_shape(route_fields)
   for index, route in ipairs(type(one.table.routes) == "table" and one.table.routes or {}) do
@@ -200,37 +265,42 @@ local function check_plugin(one, route_fields)
   end
 end
 
-local function check_options(one, options)
-  if not one.plugin then
-    return
+local function check_options(one, options, secrets)
+  one.options, one.option_errors = {}, {}
+  local shape = one.plugin and one.plugin.options
+  if shape then
+    local checked, errors = S.check(shape, options, "lua", secrets)
+    one.options, one.option_errors = checked or {}, errors or {}
+  elseif one.plugin and next(options) ~= nil then
+    one.option_errors = { { path = {}, text = "this plugin has no options" } }
   end
-  local shape = one.plugin.options
-  if not shape then
-    if next(options) ~= nil then
-      note(one, { "options" }, "this plugin has no options")
-    end
-    one.options = {}
-    return
-  end
-  local checked, errors = S.check(shape, options, "lua")
-  one.options, one.option_errors = checked or {}, errors or {}
 end
 
 -- Durations that are options get their values once the options are checked.
 local function resolve_cache(one)
-  for index, route in ipairs(one.routes) do
+  local fields = one.plugin and one.plugin.options and one.plugin.options.fields or {}
+  for _, route in ipairs(one.routes) do
     for _, key in ipairs { "ttl", "stale" } do
       local wanted = route.cache and route.cache[key]
       if type(wanted) == "table" then
-        local value = one.options[wanted.option]
-        if math.type(value) ~= "integer" then
-          note(one, { "routes", index, "cache", key }, ("there is no option %q that is a duration"):format(wanted.option))
-          value = 1
+        local field, known = fields[wanted.option], one.plugin and one.plugin.options and one.plugin.options.names or {}
+        if not field or field.kind ~= "duration" then
+          note(one, { "routes", route.index, "cache", key }, ("there is no option %q that is a duration%s"):format(wanted.option,
+            field and "" or suggest.phrase(wanted.option, known)))
         end
-        route.cache[key] = value
+        route.cache[key] = one.options[wanted.option]
       end
     end
   end
+end
+
+-- " (route service_list)" for errors of routes, whose index says little.
+local function route_words(one, path)
+  local route = path[1] == "routes" and type(one.table.routes) == "table" and one.table.routes[path[2]]
+  if type(route) ~= "table" then
+    return ""
+  end
+  return (" (route %s)"):format(tostring(route.name or ("%s %s"):format(tostring(route[1]), tostring(route[2]))))
 end
 
 local function texts_of(one)
@@ -240,7 +310,8 @@ local function texts_of(one)
     for count = #err.path, 1, -1 do
       line = line or lines[S.path_text { table.unpack(err.path, 1, count) }]
     end
-    out[#out + 1] = ("%s/init.lua:%s %s: %s"):format(one.folder, line and line .. ":" or "", S.path_text(err.path), err.text)
+    out[#out + 1] = ("%s/init.lua:%s %s%s: %s"):format(one.folder, line and line .. ":" or "", S.path_text(err.path),
+      route_words(one, err.path), err.text)
   end
   return out
 end
@@ -297,52 +368,49 @@ local function in_order(list)
   return out
 end
 
---- Loads every plugin of the settings. Returns the list in order, or nil and a list of texts, each one mistake.
--- Each entry: { plugin = (checked table), routes = { checked }, options =, folder =, table = (as returned) }.
--- option_texts(path, errors) turns errors in options into texts with the line of config.lua.
-function plugin.load_all(settings, option_texts)
-  local list, all, texts = {}, {}, {}
-  for _, name in ipairs(settings.plugins) do
-    local folder, why = find(name, settings)
-    local one
-    if folder then
-      one, why = open(folder, all)
-    end
-    if not one then
-      texts[#texts + 1] = why
-    elseif all[one.table.name] then
-      texts[#texts + 1] = ("plugin %s is listed twice"):format(tostring(one.table.name))
-    else
-      list[#list + 1] = one
-      all[tostring(one.table.name)] = one
-    end
-  end
-  local route_fields = {}
-  for _, one in ipairs(list) do
-    for name, shape in pairs(one.table.route_fields or {}) do
-      route_fields[name] = shape
-    end
-  end
-  for _, one in ipairs(list) do
-    check_plugin(one, route_fields)
-    check_options(one, settings.plugin_options[one.table.name] or {})
-    resolve_cache(one)
-    for _, text in ipairs(texts_of(one)) do
-      texts[#texts + 1] = text
-    end
-    for _, text in ipairs(#(one.option_errors or {}) > 0 and option_texts(one.table.name, one.option_errors) or {}) do
-      texts[#texts + 1] = text
-    end
-  end
-  local known = {}
+-- Options that belong to nobody.
+local function check_leftovers(settings, all, texts)
+  local known, left = {}, {}
   for name in pairs(all) do
     known[#known + 1] = name
   end
   for name in pairs(settings.plugin_options) do
-    if not all[name] then
-      texts[#texts + 1] = ("plugins.%s: options for a plugin that is not listed%s"):format(name, suggest.phrase(name, known))
+    left[#left + 1] = not all[name] and tostring(name) or nil
+  end
+  table.sort(left)
+  for _, name in ipairs(left) do
+    texts[#texts + 1] = ("plugins.%s: options for a plugin that is not listed%s"):format(name, suggest.phrase(name, known))
+  end
+end
+
+local function fields_of(list)
+  local fields = {}
+  for _, one in ipairs(list) do
+    for name, shape in pairs(type(one.table.route_fields) == "table" and one.table.route_fields or {}) do
+      fields[name] = S.is(shape) and shape or nil
     end
   end
+  return fields
+end
+
+--- Loads every plugin of the settings. Returns the list in order, or nil and a list of texts, each one mistake.
+-- Each entry: { plugin = (checked table), routes = { checked }, options =, folder =, table = (as returned) }.
+-- option_texts(name, errors) turns errors in options into texts with the line of config.lua. secrets: see S.check.
+function plugin.load_all(settings, option_texts, secrets)
+  local texts = {}
+  local list, all = open_all(settings, texts)
+  local route_fields = fields_of(list)
+  for _, one in ipairs(list) do
+    check_plugin(one, route_fields)
+    check_options(one, settings.plugin_options[one.table.name] or {}, secrets)
+    resolve_cache(one)
+    table.move(texts_of(one), 1, #one.errors, #texts + 1, texts)
+    if #(one.option_errors or {}) > 0 then
+      local wrong = option_texts(one.table.name, one.option_errors)
+      table.move(wrong, 1, #wrong, #texts + 1, texts)
+    end
+  end
+  check_leftovers(settings, all, texts)
   check_requires(all, list, texts)
   if #texts > 0 then
     return nil, texts

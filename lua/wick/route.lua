@@ -1,4 +1,5 @@
---- Turns the routes of plugins into handlers the core can call: validation first, then middleware, then the handler.
+--- Turns the routes of plugins into handlers the core can call: middleware first (who is asking), then validation, then the
+--- handler.
 
 local native = require "wick.native"
 local S = require "wick.schema"
@@ -24,7 +25,7 @@ end
 
 local NO_QUERY = S.record {}
 
--- Checks what came in, before anything else of the route runs; all errors of query and body at once.
+-- Checks what came in before the handler sees it. All errors of the query are reported at once, and all of the body.
 local function validating(one, next_handler)
   local query, body = one.query or NO_QUERY, one.body
   return function(req, cx)
@@ -90,8 +91,8 @@ function route.add_all(plugins, settings)
       end
       seen[this.name] = one.plugin.name
       if this.cache and this.auth then
-        texts[#texts + 1] = ("%s/init.lua: route %s: cache and auth do not go together: a cached answer is sent before anyone is asked who they are; use cx.cache in the handler"):format(
-          one.folder, this.name)
+        texts[#texts + 1] = ("%s/init.lua: route %s: cache and auth do not go together, %s"):format(one.folder, this.name,
+          "for a cached answer is sent before anyone is asked who they are; use cx.cache in the handler")
       end
       local cache = this.cache
       local added, problem = native.route_add {

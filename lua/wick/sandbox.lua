@@ -1,19 +1,19 @@
 --- What a plugin sees of the world: the harmless part of the standard library, a require of its own, and no other globals.
 --
--- Writing or reading an undeclared global is an error with file and line. There is no io, no debug, no os beyond the clock, no
--- loading of code. Bytecode is refused: plugins are text.
+-- Writing or reading an undeclared global is an error with file and line. There is no io, no print, no debug, no os beyond the
+-- clock, no loading of code. Bytecode is refused: plugins are text.
 
 local suggest = require "wick.suggest"
 
 local sandbox = {}
 
 local LIBRARY = { -- what `require "wick.x"` may be inside a plugin
-  schema = true, units = true, json = true, suggest = true,
+  schema = true, units = true, suggest = true,
 }
 
 local PLAIN = {
-  "assert", "error", "ipairs", "next", "pairs", "pcall", "xpcall", "print", "rawequal", "rawget", "rawlen", "rawset", "select",
-  "setmetatable", "getmetatable", "tonumber", "tostring", "type", "_VERSION",
+  "assert", "error", "ipairs", "next", "pairs", "pcall", "xpcall", "rawequal", "rawget", "rawlen", "rawset", "select",
+  "setmetatable", "tonumber", "tostring", "type", "_VERSION",
 }
 
 local function frozen_copy(source, without)
@@ -36,15 +36,29 @@ local function base_names()
   base.math = frozen_copy(math)
   base.utf8 = frozen_copy(utf8)
   base.coroutine = frozen_copy(coroutine)
+  base.getmetatable = function(value) -- of texts it is shared by everybody
+    if type(value) == "string" then
+      return nil
+    end
+    return getmetatable(value)
+  end
   base.os = { time = os.time, date = os.date, difftime = os.difftime, clock = os.clock }
   return base
 end
+
+-- What people look for and do not find.
+local INSTEAD = {
+  print = "log with cx.log:info(...)", io = "a plugin has no files", debug = "a plugin has no debug library",
+  load = "a plugin is text in files; use require", loadfile = "use require", dofile = "use require", loadstring = "use require",
+  package = "use require", collectgarbage = "memory is looked after", unpack = "it is table.unpack",
+}
 
 local function known_names(base)
   local names = { "require" }
   for name in pairs(base) do
     names[#names + 1] = name
   end
+  table.sort(names)
   return names
 end
 
@@ -60,7 +74,7 @@ function sandbox.new(plugin_name, require_local)
     local own = name:match("^wick%.(.+)$")
     if own then
       if not LIBRARY[own] then
-        error(("plugins may require wick.schema, wick.units and wick.json, not %q"):format(name), 2)
+        error(("plugins may require wick.schema, wick.units and wick.suggest, not %q; JSON is cx.json, or cjson"):format(name), 2)
       end
       return require(name)
     end
@@ -76,7 +90,8 @@ function sandbox.new(plugin_name, require_local)
   end
   return setmetatable(env, {
     __index = function(_, name)
-      error(("undeclared global %q%s; write local %s"):format(tostring(name), suggest.phrase(name, names), tostring(name)), 2)
+      local instead = INSTEAD[name] or suggest.phrase(name, names):match("^ %((.*)%)$") or ("write local " .. tostring(name))
+      error(("undeclared global %q: %s"):format(tostring(name), instead), 2)
     end,
     __newindex = function(_, name)
       error(("a plugin has no globals of its own: write local %s"):format(tostring(name)), 2)

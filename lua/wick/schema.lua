@@ -15,21 +15,30 @@ local suggest = require "wick.suggest"
 
 local S = {}
 
--- JSON null is a light userdata with no address, the same one lua-cjson uses; outside of wick there may be neither.
-local null = (function()
+-- JSON null is a light userdata with no address, the same one lua-cjson uses. Only wick marks its arrays and objects, so that
+-- [] and {} stay what they are; elsewhere a table is what its keys say.
+local json = (function()
   local found, native = pcall(require, "wick.native")
-  if found then
-    return native.json.null
+  if found and native.json then
+    return native.json
+  end
+  local function same(value)
+    return value
   end
   local has_cjson, cjson = pcall(require, "cjson")
-  return has_cjson and cjson.null or setmetatable({}, { __tostring = function() return "null" end })
+  return {
+    null = has_cjson and cjson.null or setmetatable({}, { __tostring = function() return "null" end }),
+    array = same, object = same, is_array = function(value) return #value > 0 end,
+  }
 end)()
+local null = json.null
 S.null = null
 
 local Type = {}
 Type.__index = Type
 
-local function describe(value)
+-- A value as an error shows it.
+local function plain(value)
   if value == nil then
     return "nothing"
   elseif value == null then
@@ -39,9 +48,49 @@ local function describe(value)
   elseif type(value) == "number" or type(value) == "boolean" then
     return tostring(value)
   elseif type(value) == "table" then
-    return #value > 0 and "a list" or "a table"
+    return json.is_array(value) and "a list" or "a table"
   end
   return "a " .. type(value)
+end
+
+-- True when values of this schema may hold a secret, so that no error may show them.
+local function holds_secret(shape)
+  if shape.is_secret == nil then
+    shape.is_secret = false -- for schemas that contain themselves
+    local found = shape.of and holds_secret(shape.of) or false
+    for _, one in ipairs(shape.choices or {}) do
+      found = holds_secret(one) or found
+    end
+    for _, one in pairs(shape.fields or {}) do
+      found = holds_secret(one) or found
+    end
+    shape.is_secret = found
+  end
+  return shape.is_secret
+end
+
+-- Where a text came from, when it holds the value of an environment variable or of a file: those are never shown.
+local function source_of(text, secrets)
+  for secret, name in pairs(secrets or {}) do
+    if text == secret or (#secret >= 4 and text:find(secret, 1, true)) then
+      return name
+    end
+  end
+  return nil
+end
+
+local function describe(value, shape, cx)
+  if type(value) == "string" then
+    local name = source_of(value, cx.secrets)
+    if name then
+      return ("the value of %s, which is not shown"):format(name)
+    elseif holds_secret(shape) then
+      return "a text, which is not shown"
+    end
+  elseif type(value) == "number" and holds_secret(shape) then
+    return "a number"
+  end
+  return plain(value)
 end
 
 local function fail(cx, text)
@@ -63,11 +112,13 @@ local function copy(value)
   return out
 end
 
+local COMPOSITE = { record = true, list = true, map = true, any_of = true }
+
 -- Checks one value; nil means "not there, and nothing to put in its place" or that an error was noted.
 local function check(shape, value, cx)
   if value == nil then
     if shape.default ~= nil then
-      if shape.kind == "record" then
+      if COMPOSITE[shape.kind] then
         return shape.read(shape, shape.default, cx) -- so that the defaults of its fields come in too
       end
       return shape.read_default and shape.read_default(shape.default) or copy(shape.default)
@@ -78,7 +129,7 @@ local function check(shape, value, cx)
     return nil
   end
   if value == null then
-    if shape.nullable then
+    if shape.nullable or shape.kind == "any" then
       return null
     end
     fail(cx, "must not be null: " .. shape:expects())
@@ -106,8 +157,9 @@ local function pop(cx)
 end
 
 --- Checks `value` against `shape`. Returns the checked value and nil, or nil and the list of errors.
-function S.check(shape, value, source)
-  local cx = { errors = {}, path = {}, depth = 0, source = source or "json" }
+-- secrets: texts that no error may show, each with the words for where it came from (optional).
+function S.check(shape, value, source, secrets)
+  local cx = { errors = {}, path = {}, depth = 0, source = source or "json", secrets = secrets }
   local out = check(shape, value, cx)
   if #cx.errors > 0 then
     return nil, cx.errors
@@ -147,7 +199,7 @@ end
 
 local function in_range(shape, value, cx)
   if (shape.min and value < shape.min) or (shape.max and value > shape.max) then
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
     return nil
   end
   return value
@@ -158,7 +210,7 @@ local function read_int64(shape, value, cx)
     value = math.tointeger(tonumber(value)) or value
   end
   if math.type(value) ~= "integer" then
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
     return nil
   end
   return in_range(shape, value, cx)
@@ -174,7 +226,7 @@ local function read_number(shape, value, cx)
     value = tonumber(value) or value
   end
   if type(value) ~= "number" or value ~= value or value == math.huge or value == -math.huge then
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
     return nil
   end
   return in_range(shape, value, cx)
@@ -188,7 +240,7 @@ end
 local function read_decimal(shape, value, cx)
   local text = math.type(value) and tostring(value) or value
   if type(text) ~= "string" or not text:match("^-?%d+%.?%d*$") then
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
     return nil
   end
   return text
@@ -206,7 +258,7 @@ local function read_boolean(shape, value, cx)
     value = TRUTH[value]
   end
   if type(value) ~= "boolean" then
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
     return nil
   end
   return value
@@ -238,7 +290,7 @@ end
 
 local function read_string(shape, value, cx)
   if type(value) ~= "string" then
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
     return nil
   end
   local length = utf8.len(value)
@@ -249,11 +301,11 @@ local function read_string(shape, value, cx)
   elseif value:find("\0", 1, true) then
     fail(cx, "must not contain the character U+0000, which the database cannot hold")
   elseif shape.format and not value:match(FORMATS[shape.format][1]) then
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
   elseif shape.pattern and not value:match(shape.pattern) then
-    fail(cx, ("must match the pattern %s, got %s"):format(shape.pattern, describe(value)))
+    fail(cx, ("must match the pattern %s, got %s"):format(shape.pattern, describe(value, shape, cx)))
   elseif shape.one_of and not shape.known[value] then
-    fail(cx, ("must be one of %s, got %s%s"):format(table.concat(shape.one_of, ", "), describe(value),
+    fail(cx, ("must be one of %s, got %s%s"):format(table.concat(shape.one_of, ", "), describe(value, shape, cx),
       suggest.phrase(value, shape.one_of)))
   else
     return value
@@ -295,14 +347,14 @@ end
 function S.secret(options)
   local shape = S.string(options)
   shape.kind, shape.is_secret = "secret", true
-  shape.read = function(_, value, cx)
+  shape.read = function(self, value, cx)
     if type(value) ~= "string" then
-      fail(cx, "expected a secret text (the value is not shown)")
+      fail(cx, ("%s, got a %s"):format(self:expects(), type(value)))
       return nil
     end
     local length = utf8.len(value)
-    if not length or (shape.min_length and length < shape.min_length) or (shape.max_length and length > shape.max_length) then
-      fail(cx, shape:expects())
+    if not length or (self.min_length and length < self.min_length) or (self.max_length and length > self.max_length) then
+      fail(cx, self:expects())
       return nil
     end
     return value
@@ -315,7 +367,7 @@ local UUID = "^" .. HEX .. HEX .. "%-" .. HEX .. "%-" .. HEX .. "%-" .. HEX .. "
 
 local function read_uuid(shape, value, cx)
   if type(value) ~= "string" or not value:match(UUID) then
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
     return nil
   end
   return value:lower()
@@ -332,26 +384,31 @@ local function days_in(year, month)
   return (month == 4 or month == 6 or month == 9 or month == 11) and 30 or 31
 end
 
--- RFC 3339, normalised to UTC in PostgreSQL's order: "2026-11-23 14:02:22.123456+00".
+-- RFC 3339, normalised to UTC as PostgreSQL writes it: "2026-11-23 14:02:22.12+00", without zeros at the end of the fraction.
+-- As text it is then at most any text of the same moment that has more zeros, and at least any text of an earlier moment.
 local function read_timestamp(shape, value, cx)
   local function refuse()
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
   end
   if type(value) ~= "string" then
     return refuse()
   end
   local y, mo, d, h, mi, s, fraction, zone =
-    value:match("^(%d%d%d%d)%-(%d%d)%-(%d%d)[Tt ](%d%d):(%d%d):(%d%d)(%.?%d*)([Zz+-].*)$")
-  if not y then
+    value:match("^(%d%d%d%d)%-(%d%d)%-(%d%d)[Tt ](%d%d):(%d%d):(%d%d)([%d.]*)([Zz+-].*)$")
+  if not y or not (fraction == "" or fraction:match("^%.%d%d?%d?%d?%d?%d?%d?%d?%d?$")) then
     return refuse()
   end
+  fraction = fraction:sub(1, 7):gsub("%.?0*$", "")
   y, mo, d, h, mi, s = tonumber(y), tonumber(mo), tonumber(d), tonumber(h), tonumber(mi), tonumber(s)
-  if mo < 1 or mo > 12 or d < 1 or d > days_in(y, mo) or h > 23 or mi > 59 or s > 59 or fraction == "." or #fraction > 10 then
+  if y < 1 or mo < 1 or mo > 12 or d < 1 or d > days_in(y, mo) or h > 23 or mi > 59 or s > 59 then
     return refuse()
   end
   local offset = 0
   if zone ~= "Z" and zone ~= "z" then
-    local sign, zh, zm = zone:match("^([+-])(%d%d):?(%d?%d?)$")
+    local sign, zh, zm = zone:match("^([+-])(%d%d):?(%d%d)$")
+    if not sign then
+      sign, zh, zm = zone:match("^([+-])(%d%d)$")
+    end
     zh, zm = tonumber(zh), tonumber(zm) or 0
     if not sign or zh > 14 or zm > 59 then
       return refuse()
@@ -366,7 +423,7 @@ local function read_timestamp(shape, value, cx)
   local days = era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
   local at = days * 86400 + h * 3600 + mi * 60 + s - offset
   if offset == 0 then
-    return ("%04d-%02d-%02d %02d:%02d:%02d%s+00"):format(y, mo, d, h, mi, s, fraction:sub(1, 7))
+    return ("%04d-%02d-%02d %02d:%02d:%02d%s+00"):format(y, mo, d, h, mi, s, fraction)
   end
   local z = at // 86400 + 719468
   era = z // 146097
@@ -376,8 +433,11 @@ local function read_timestamp(shape, value, cx)
   local mp = (5 * doy + 2) // 153
   d, mo = doy - (153 * mp + 2) // 5 + 1, mp < 10 and mp + 3 or mp - 9
   y = yoe + era * 400 + (mo <= 2 and 1 or 0)
+  if y < 1 or y > 9999 then
+    return refuse()
+  end
   local second = at % 86400
-  return ("%04d-%02d-%02d %02d:%02d:%02d%s+00"):format(y, mo, d, second // 3600, second // 60 % 60, second % 60, fraction:sub(1, 7))
+  return ("%04d-%02d-%02d %02d:%02d:%02d%s+00"):format(y, mo, d, second // 3600, second // 60 % 60, second % 60, fraction)
 end
 
 --- RFC 3339 point in time; checked to UTC text that both engines order and compare.
@@ -410,11 +470,12 @@ local function with_unit(kind, reader, writer, noun)
       read = function(shape, value, cx)
         local number, why = reader(value)
         if not number then
-          fail(cx, why)
+          local is_hidden = holds_secret(shape) or (type(value) == "string" and source_of(value, cx.secrets))
+          fail(cx, is_hidden and ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)) or why)
           return nil
         end
         if (min and number < min) or (max and number > max) then
-          fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+          fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
           return nil
         end
         return number
@@ -441,8 +502,8 @@ local function sorted_keys(t)
 end
 
 local function read_record(shape, value, cx)
-  if type(value) ~= "table" then
-    fail(cx, ("expected %s, got %s"):format(cx.source == "lua" and "a table" or "an object", describe(value)))
+  if type(value) ~= "table" or (cx.source == "json" and json.is_array(value)) then
+    fail(cx, ("expected %s, got %s"):format(cx.source == "lua" and "a table" or "an object", describe(value, shape, cx)))
     return nil
   end
   local out = {}
@@ -465,27 +526,39 @@ local function read_record(shape, value, cx)
   return out
 end
 
---- A table of named fields. Options go in a second table: S.record({ ... }, { optional = true, rest = true (unknown fields pass) }).
+-- The names of the fields: those of `order` first, then the others as the alphabet has them.
+local function ordered_names(fields, order)
+  local names, seen = {}, {}
+  for _, list in ipairs { order or {}, sorted_keys(fields) } do
+    for _, name in ipairs(list) do
+      if fields[name] and not seen[name] then
+        names[#names + 1], seen[name] = name, true
+      end
+    end
+  end
+  return names
+end
+
+--- A table of named fields. Options go in a second table: S.record({ ... }, { optional = true, rest = true }).
+-- rest: unknown fields pass. order: the names of fields that come first, in this order, where the record is described.
 function S.record(fields, options)
   for name, shape in pairs(fields) do
     if type(name) ~= "string" or getmetatable(shape) ~= Type then
-      error(("field %s of a record must be a schema"):format(describe(name)), 2)
+      error(("field %s of a record must be a schema"):format(plain(name)), 2)
     end
   end
   return make("record", options, {
-    fields = fields, names = sorted_keys(fields), read = read_record,
+    fields = fields, names = ordered_names(fields, options and options.order), read = read_record,
     words = function(shape) return "a table with " .. table.concat(shape.names, ", ") end,
   })
 end
 
+-- A record of some fields of another, with its options but for `check`, which speaks of the whole.
 local function derived(shape, fields)
-  local out = S.record(fields)
-  for k, v in pairs(shape) do
-    if out[k] == nil then
-      out[k] = v
-    end
-  end
-  return out
+  return S.record(fields, {
+    order = shape.names, doc = shape.doc, optional = shape.optional, nullable = shape.nullable, default = shape.default,
+    rest = shape.rest,
+  })
 end
 
 local function need_field(shape, name)
@@ -536,7 +609,7 @@ local function read_list(shape, value, cx)
     value = { value }
   end
   if type(value) ~= "table" or (next(value) ~= nil and #value == 0) then
-    fail(cx, ("expected a list, got %s"):format(describe(value)))
+    fail(cx, ("expected a list, got %s"):format(describe(value, shape, cx)))
     return nil
   end
   local count = #value
@@ -544,7 +617,7 @@ local function read_list(shape, value, cx)
     fail(cx, ("%s, got %d"):format(shape:expects(), count))
     return nil
   end
-  local out = setmetatable({}, getmetatable(value))
+  local out = json.array {}
   for i = 1, count do
     push(cx, i)
     out[i] = check(shape.of, value[i], cx)
@@ -569,11 +642,11 @@ function S.list(of, options)
 end
 
 local function read_map(shape, value, cx)
-  if type(value) ~= "table" or #value > 0 then
-    fail(cx, ("expected %s, got %s"):format(cx.source == "lua" and "a table" or "an object", describe(value)))
+  if type(value) ~= "table" or json.is_array(value) then
+    fail(cx, ("expected %s, got %s"):format(cx.source == "lua" and "a table" or "an object", describe(value, shape, cx)))
     return nil
   end
-  local out, count = setmetatable({}, getmetatable(value)), 0
+  local out, count = json.object {}, 0
   for _, key in ipairs(sorted_keys(value)) do
     push(cx, key)
     if type(key) ~= "string" or (shape.key_pattern and not key:match(shape.key_pattern)) then
@@ -598,7 +671,7 @@ end
 local function read_any_of(shape, value, cx)
   local nearest, fewest
   for _, one in ipairs(shape.choices) do
-    local trial = { errors = {}, path = cx.path, depth = cx.depth, source = cx.source }
+    local trial = { errors = {}, path = cx.path, depth = cx.depth, source = cx.source, secrets = cx.secrets }
     local out = check(one, value, trial)
     if #trial.errors == 0 then
       return out
@@ -612,7 +685,7 @@ local function read_any_of(shape, value, cx)
     cx.errors[#cx.errors + 1] = err
   end
   if not nearest then
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
   end
   return nil
 end
@@ -638,7 +711,7 @@ function S.literal(wanted, options)
     words = function() return tostring(wanted) end,
     read = function(shape, value, cx)
       if value ~= wanted then
-        fail(cx, ("%s, got %s"):format(shape:expects(), describe(value)))
+        fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
         return nil
       end
       return value

@@ -20,6 +20,7 @@ end
 
 local function url(scheme, options)
   options.is_secret = true -- it may carry a password
+  options.min_length = 1
   options.check = function(value)
     for one in scheme:gmatch("%a+") do
       if value:match("^" .. one .. "://.") then
@@ -37,7 +38,7 @@ local log = S.record({
   level = S.enum { "debug", "info", "warn", "error", default = "info", doc = "the least level that is written" },
   format = S.enum { "logfmt", "json", default = "logfmt", doc = "one line for each event, as logfmt or as a JSON object" },
   requests = S.boolean { default = false, doc = "write a line for each request, too" },
-}, { default = {}, doc = "Logs go to standard error." })
+}, { order = { "level", "format", "requests" }, default = {}, doc = "Logs go to standard error." })
 
 local http = S.record({
   line_max = S.bytes { default = "8KiB", min = "256B", max = "64KiB", doc = "longest request line; over it: 414" },
@@ -48,10 +49,20 @@ local http = S.record({
   body_timeout = S.duration { default = "30s", min = "100ms", max = "1h", doc = "for a whole request body" },
   idle_timeout = S.duration { default = "75s", min = "100ms", max = "1h", doc = "between two requests of a connection" },
   write_timeout = S.duration { default = "30s", min = "100ms", max = "1h", doc = "for a client that does not take its answer" },
-  request_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for an answer, unless the route says otherwise; over it: 504" },
+  request_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for an answer unless the route says so; over it: 504" },
   drain_timeout = S.duration { default = "30s", max = "10m", doc = "for requests under way when the server is asked to stop" },
   connections_max = S.int64 { default = 20000, min = 1, max = 1000000, doc = "open connections; over it: 503" },
-}, { default = {}, doc = "Limits and deadlines of the HTTP listener." })
+}, {
+  order = { "connections_max", "line_max", "head_max", "fields_max", "body_max", "header_timeout", "body_timeout", "request_timeout",
+    "write_timeout", "idle_timeout", "drain_timeout" },
+  default = {}, doc = "Limits and deadlines of the HTTP listener.",
+  check = function(value)
+    if value.line_max > value.head_max then
+      return nil, "line_max must not be larger than head_max: the line is part of the head"
+    end
+    return true
+  end,
+})
 
 local sqlite = S.record({
   path = S.string { default = "registry.db", min_length = 1, doc = "the file; relative to the folder of this configuration" },
@@ -59,7 +70,7 @@ local sqlite = S.record({
   busy_timeout = S.duration { default = "5s", max = "1m", doc = "how long to wait for a lock another program holds" },
   queue_max = S.int64 { default = 1000, min = 1, max = 100000, doc = "statements that may wait; over it: 503" },
   create = S.boolean { default = true, doc = "make the file where it is missing" },
-}, { doc = "The SQLite file." })
+}, { order = { "path", "create", "readers", "busy_timeout", "queue_max" }, doc = "The SQLite file." })
 
 local pool = S.record({
   min_size = S.int64 { default = 5, min = 0, max = 1000, doc = "connections kept open" },
@@ -70,8 +81,12 @@ local pool = S.record({
   connect_timeout = S.duration { default = "5s", min = "10ms", max = "5m", doc = "for a new connection, name look-up included" },
   max_waiting = S.int64 { default = 1000, min = 0, max = 100000, doc = "requests that may wait for a connection; over it: 503" },
   statement_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for one statement" },
-  idle_in_transaction = S.duration { default = "10s", min = "100ms", max = "1h", doc = "a transaction that does nothing is rolled back after it" },
+  idle_in_transaction = S.duration {
+    default = "10s", min = "100ms", max = "1h", doc = "a transaction that does nothing is rolled back after it",
+  },
 }, {
+  order = { "min_size", "max_size", "max_waiting", "acquire_timeout", "connect_timeout", "idle_timeout", "max_lifetime",
+    "statement_timeout", "idle_in_transaction" },
   default = {}, doc = "Connections to PostgreSQL.",
   check = function(value)
     if value.min_size > value.max_size then
@@ -82,29 +97,38 @@ local pool = S.record({
 })
 
 local postgres = S.record({
-  primary = url("postgres postgresql", { doc = "postgres://user:password@host:port/database" }),
+  primary = url("postgres postgresql", {
+    example = "postgres://wick@127.0.0.1:5432/wick", doc = "postgres://user:password@host:port/database",
+  }),
   replicas = S.list(url("postgres postgresql", {}), { default = {}, max_items = 16, doc = "hosts that only read" }),
   pool = pool,
-}, { doc = "The PostgreSQL server." })
+}, { order = { "primary", "replicas", "pool" }, doc = "The PostgreSQL server." })
 
 local database = S.record({
-  sqlite = S.any_of({ off, sqlite }, { optional = true, doc = "the SQLite file; false: none" }),
-  postgres = S.any_of({ off, postgres }, { default = false, doc = "the PostgreSQL server; false: none" }),
-}, { default = {}, doc = "Where the data is. Only sqlite: served from it. Only postgres: served from it. Both: SQLite is the truth until it has been moved." })
+  sqlite = S.any_of({ off, sqlite }, {
+    optional = true, doc = "The SQLite file; false: none. Default: this, or false when postgres is given.",
+  }),
+  postgres = S.any_of({ off, postgres }, { default = false, doc = "The PostgreSQL server; false: none." }),
+}, {
+  order = { "sqlite", "postgres" }, default = {},
+  doc = "Where the data is. One of sqlite and postgres: served from it. Both: SQLite is the truth until it has been moved.",
+})
 
 local redis = S.record({
-  url = url("redis unix", { doc = "redis://[user[:password]@]host[:port][/database] or unix:///path" }),
+  url = url("redis unix", {
+    example = "redis://127.0.0.1:6379", doc = "redis://[user[:password]@]host[:port][/database] or unix:///path",
+  }),
   prefix = S.string { default = "candlefish:", max_length = 60, doc = "goes before every key" },
   connect_timeout = S.duration { default = "250ms", min = "10ms", max = "10s", doc = "for a connection" },
   timeout = S.duration { default = "20ms", min = "1ms", max = "10s", doc = "for a command; over it the database is asked instead" },
-}, { doc = "Redis, the second layer." })
+}, { order = { "url", "prefix", "timeout", "connect_timeout" }, doc = "Redis, the second layer." })
 
 local cache = S.record({
   memory = S.bytes { default = "64MiB", min = "1MiB", max = "64GiB", doc = "the first layer, in this process" },
   ttl = S.duration { default = "60s", min = "1ms", max = "30d", doc = "how long an entry is fresh unless it says otherwise" },
   waiting_max = S.int64 { default = 10000, min = 1, max = 1000000, doc = "requests that may wait for an entry somebody else loads" },
-  redis = S.any_of({ off, redis }, { default = false, doc = "the second layer; false: none" }),
-}, { default = {}, doc = "Caches." })
+  redis = S.any_of({ off, redis }, { default = false, doc = "Redis, the second layer; false: none." }),
+}, { order = { "memory", "ttl", "waiting_max", "redis" }, default = {}, doc = "Caches: the first layer is memory, the second Redis." })
 
 local lua = S.record({
   memory = S.bytes { default = "256MiB", min = "4MiB", max = "16GiB", doc = "for each worker's Lua; over it requests fail with 500" },
@@ -115,46 +139,51 @@ local lua = S.record({
 settings.schema = S.record({
   listen = address { default = "127.0.0.1:8080", doc = "where requests come in: address:port, or the path of a unix socket" },
   admin = S.any_of({ off, address {} }, { default = "127.0.0.1:9180", doc = "/healthz, /readyz and /metrics; false: none" }),
-  workers = S.any_of({ S.literal("auto"), S.int64 { min = 1, max = 256 } }, { default = "auto", doc = "threads that serve; auto: one for each core" }),
+  workers = S.any_of({ S.literal("auto"), S.int64 { min = 1, max = 256 } }, {
+    default = "auto", doc = "threads that serve; auto: one for each core",
+  }),
   log = log,
   http = http,
   database = database,
   cache = cache,
   lua = lua,
-  plugins = S.any({ optional = true, doc = "names of folders under plugins/, or paths; options go under the plugin's name" }),
-  alerts = S.any({ optional = true }),
-})
-
-local DEFAULT_PLUGINS = { "accounts", "registry" }
+  plugins = S.any {
+    default = { "accounts", "registry" }, doc = "names of folders under plugins/, or paths; options go under the plugin's name",
+  },
+}, { order = { "listen", "admin", "workers", "plugins", "database", "cache", "http", "log", "lua" } })
 
 local function split_plugins(raw, errors)
   local list, options = {}, {}
   if raw == nil then
-    raw = DEFAULT_PLUGINS
+    raw = settings.schema.fields.plugins.default
   end
   if type(raw) ~= "table" then
     errors[#errors + 1] = { path = { "plugins" }, text = 'expected a list such as { "accounts", "registry" }' }
     return list, options
   end
+  local count = 0
   for key, value in pairs(raw) do
     if math.type(key) == "integer" then
       if type(value) ~= "string" or value == "" then
         errors[#errors + 1] = { path = { "plugins", key }, text = "expected the name of a plugin, or the path of its folder" }
-      else
-        list[key] = value
       end
+      list[key], count = value, count + 1
     elseif type(value) ~= "table" then
       errors[#errors + 1] = { path = { "plugins", key }, text = ("expected a table of options: %s = { ... }"):format(tostring(key)) }
     else
       options[key] = value
     end
   end
+  if count ~= #list then
+    errors[#errors + 1] = { path = { "plugins" }, text = "the list has a gap: one of its entries is nil" }
+  end
   return list, options
 end
 
 --- Checks a raw table. Returns settings with every default in, or nil and the list of errors.
-function settings.check(raw)
-  local checked, errors = S.check(settings.schema, raw, "lua")
+-- secrets: see S.check.
+function settings.check(raw, secrets)
+  local checked, errors = S.check(settings.schema, raw, "lua", secrets)
   errors = errors or {}
   local list, options = split_plugins(raw.plugins, errors)
   if checked then

@@ -1,43 +1,83 @@
---- Cuts the text of an SQL file into its statements: at semicolons outside of quotes, dollar quotes and comments.
--- Requires nothing.
+--- Cuts the text of an SQL file into its statements: at semicolons outside of quotes, dollar quotes, comments and the bodies of
+--- triggers. Requires nothing.
+
+-- The end of what begins at `at` and is no word: a quoted text, a comment; nil when nothing such begins there.
+local function past_quoted(text, at)
+  local c = text:sub(at, at)
+  if c == "'" and text:match("^[eE]", at - 1) and not text:match("^[%w_]", at - 2) then -- PostgreSQL's E'...' has \'
+    local stop = at + 1
+    while stop <= #text and text:sub(stop, stop) ~= "'" do
+      stop = stop + (text:sub(stop, stop) == "\\" and 2 or 1)
+    end
+    return stop + 1
+  elseif c == "'" or c == '"' or c == "`" then -- a doubled quote is two quoted texts, side by side
+    return (text:find(c, at + 1, true) or #text) + 1
+  elseif text:match("^%$[%a_]?[%w_]*%$", at) and not text:match("^%$%d", at) then
+    local tag = text:match("^%$[%a_]?[%w_]*%$", at)
+    local _, stop = text:find(tag, at + #tag, true)
+    return (stop or #text) + 1
+  end
+  return nil
+end
+
+local function past_comment(text, at)
+  if text:match("^%-%-", at) then
+    return (text:find("\n", at, true) or #text) + 1
+  elseif text:match("^/%*", at) then
+    local _, stop = text:find("*/", at + 2, true)
+    return (stop or #text) + 1
+  end
+  return nil
+end
+
+-- Follows the words of one statement: `depth` is above zero inside a body of statements, between begin and its end.
+local function body_reader()
+  local depth, is_create, has_body, before = 0, nil, false, nil
+  return function(word)
+    word = word:lower()
+    if is_create == nil then
+      is_create = word == "create"
+    end
+    if is_create then
+      has_body = has_body or word == "trigger" or word == "function" or word == "procedure"
+      if depth == 0 and has_body and word == "begin" then
+        depth = 1
+      elseif depth > 0 and (word == "case" or word == "begin") and before ~= "end" then
+        depth = depth + 1
+      elseif depth > 0 and word == "end" then
+        depth = depth - 1
+      end
+    end
+    before = word
+    return depth
+  end
+end
 
 local function cut(text)
   local out, start, at = {}, 1, 1
+  local read_word, depth, is_empty = body_reader(), 0, true
   local function take(stop)
-    local statement = text:sub(start, stop):gsub("^%s+", ""):gsub("%s+$", "")
-    if statement:gsub("%-%-[^\n]*", ""):find("%S") then
-      out[#out + 1] = statement
+    if not is_empty then
+      out[#out + 1] = text:sub(start, stop):gsub("^%s+", ""):gsub("%s+$", "")
     end
-  end
-  -- A trigger's body has semicolons of its own between BEGIN and END.
-  local function in_trigger()
-    local head = text:sub(start, at):gsub("%-%-[^\n]*", ""):lower()
-    return head:match("^%s*create%s+[%s%a]*trigger") and head:match("%f[%w]begin%f[%W]") and not head:match("%f[%w]end%s*$")
+    read_word, depth, is_empty, start = body_reader(), 0, true, stop + 2
   end
   while at <= #text do
-    local c = text:sub(at, at)
-    if c == "'" or c == '"' then
-      at = (text:find(c, at + 1, true) or #text) + 1
-    elseif text:match("^%-%-", at) then
-      at = (text:find("\n", at, true) or #text) + 1
-    elseif text:match("^/%*", at) then
-      local _, stop = text:find("*/", at + 2, true)
-      at = (stop or #text) + 1
-    elseif text:match("^%$[%a_]*%$", at) then
-      local tag = text:match("^%$[%a_]*%$", at)
-      local _, stop = text:find(tag, at + #tag, true)
-      at = (stop or #text) + 1
-    elseif c == ";" then
-      at = at - 1
-      local inside = in_trigger()
-      at = at + 1
-      if not inside then
-        take(at - 1)
-        start = at + 1
-      end
+    local after = past_comment(text, at)
+    if after then
+      at = after
+    elseif text:match("^%s", at) then
+      at = text:match("^%s+()", at)
+    elseif text:match("^[%a_]", at) then
+      local word, stop = text:match("^([%w_$]+)()", at)
+      local is_escape = (word == "e" or word == "E") and text:sub(stop, stop) == "'"
+      depth = is_escape and depth or read_word(word)
+      at, is_empty = stop, false
+    elseif text:sub(at, at) == ";" and depth == 0 then
+      take(at - 1)
       at = at + 1
     else
-      at = at + 1
+      at, is_empty = past_quoted(text, at) or at + 1, false
     end
   end
   take(#text)

@@ -11,22 +11,30 @@ local BYTES = {
 }
 local ROWS = { MS = { "w", "d", "h", "m", "s", "ms" }, BYTES = { "GiB", "MiB", "KiB", "B" } }
 
+local function shown(text)
+  return #text <= 40 and ("%q"):format(text):gsub("\\\n", "\\n") or ("a text of %d characters"):format(#text)
+end
+
 local function read(text, scale, example)
   if type(text) ~= "string" then
     return nil, ("expected text with a unit such as %q, got %s"):format(example, type(text))
   end
   local number, unit = text:match("^%s*(%d+%.?%d*)%s*(%a+)%s*$")
   if not number then
-    return nil, ("expected a number with a unit such as %q, got %q"):format(example, text)
+    return nil, ("expected a number with a unit such as %q, got %s"):format(example, shown(text))
   end
   if not scale[unit] then
-    return nil, ("unknown unit %q in %q; write it like %q"):format(unit, text, example)
+    return nil, ("unknown unit %q in %s; write it like %q"):format(unit, shown(text), example)
   end
   local value = tonumber(number) * scale[unit]
-  if value ~= math.floor(value) or value > 2 ^ 53 then
-    return nil, ("%q is not a whole number of the smallest unit"):format(text)
+  if value > 2 ^ 53 then
+    return nil, ("%s is too large"):format(shown(text))
   end
-  return math.tointeger(value)
+  local whole = math.floor(value + 0.5)
+  if math.abs(value - whole) > 1e-6 then -- less is what binary fractions leave: 0.07 * 1000
+    return nil, ("%s is not a whole number of the smallest unit"):format(shown(text))
+  end
+  return math.tointeger(whole)
 end
 
 local function write(value, scale, row, zero)

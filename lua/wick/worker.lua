@@ -11,15 +11,16 @@ local worker = { plugins = {} }
 local SCHEMA_LOCK = 7233498 -- pg_advisory_xact_lock: one node at a time makes tables
 
 --- Loads plugins and routes. Returns the number of routes, or nil and a list of texts, each one mistake.
--- source: the text of config.lua, for the lines of mistakes in options (may be nil).
-function worker.boot(settings, source)
+-- origin: where the settings come from, as config.load gives it, for the lines of mistakes in options (may be nil).
+function worker.boot(settings, origin)
+  origin = origin or {}
   local function option_texts(name, errors)
     for _, err in ipairs(errors) do
       err.path = { "plugins", name, table.unpack(err.path) }
     end
-    return config.error_texts(settings.config_path or "config.lua", source or "", errors)
+    return config.error_texts(settings.config_path or "config.lua", origin.source or "", errors)
   end
-  local plugins, texts = plugin.load_all(settings, option_texts)
+  local plugins, texts = plugin.load_all(settings, option_texts, origin.secrets)
   if not plugins then
     return nil, texts
   end

@@ -23,15 +23,18 @@ end
 
 return {
   name = "accounts", version = "1.0.0", api = 1,
-  options = S.record {
+  options = S.record({
     session_ttl = S.duration { default = "12h", min = "1m", max = "90d", doc = "how long a login lasts" },
     session_cache = S.duration { default = "5s", min = "1ms", max = "1m", doc = "how long a token found valid is remembered" },
-    login_attempts = S.int64 { default = 5, min = 1, max = 1000, doc = "failed logins of an account within login_window; ten times as many from one address" },
+    login_attempts = S.int64 {
+      default = 5, min = 1, max = 1000, doc = "failed logins of an account within login_window; ten times as many from one address",
+    },
     login_window = S.duration { default = "15m", min = "1s", max = "1d", doc = "how long failed logins are counted" },
     first_admin = S.record({
-      email = S.string { format = "email" }, password = S.secret { min_length = 10 },
-    }, { optional = true, doc = "made when there are no users at all" }),
-  },
+      email = S.string { format = "email", example = "admin@example.org", doc = "to log in with" },
+      password = S.secret { min_length = 10, max_length = 200, example = "a long passphrase", doc = "at least 10 characters" },
+    }, { optional = true, doc = "An administrator, made when there are no users at all." }),
+  }, { order = { "session_ttl", "session_cache", "login_attempts", "login_window" } }),
   schema = "schema",
   route_fields = auth.route_fields,
   middleware = auth.middleware,

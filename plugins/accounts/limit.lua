@@ -4,16 +4,11 @@ local tokens = require "accounts.tokens"
 
 local limit = {}
 
-local COUNT = {
-  postgres = [[insert into login_failures (key, failures, since) values ($1, 1, now())
-    on conflict (key) do update set
-      failures = case when login_failures.since < $2 then 1 else login_failures.failures + 1 end,
-      since = case when login_failures.since < $2 then now() else login_failures.since end]],
-  sqlite = [[insert into login_failures (key, failures, since) values ($1, 1, now())
-    on conflict (key) do update set
-      failures = case when login_failures.since < $2 then 1 else login_failures.failures + 1 end,
-      since = case when login_failures.since < $2 then now() else login_failures.since end]],
-}
+local COUNT = [[insert into login_failures (key, failures, since) values ($1, 1, now())
+  on conflict (key) do update set
+    failures = case when login_failures.since < $2 then 1 else login_failures.failures + 1 end,
+    since = case when login_failures.since < $2 then now() else login_failures.since end
+  returning failures]]
 
 local function window_start(cx)
   return tokens.time_text(cx.now() - cx.options.login_window / 1000)
@@ -24,24 +19,30 @@ function limit.keys(email, peer)
   return "account:" .. email, "address:" .. peer
 end
 
+-- Whether so many failures of the account and of the address leave room for another try.
+local function fits(cx, account_failures, address_failures)
+  return account_failures < cx.options.login_attempts and address_failures < cx.options.login_attempts * 10
+end
+
 --- True when this login may be tried.
 function limit.allows(cx, account, address)
   local row = cx.db:one([[select coalesce(max(case when key = $1 then failures end), 0) as account,
       coalesce(max(case when key = $2 then failures end), 0) as address
     from login_failures where key in ($1, $2) and since >= $3]], account, address, window_start(cx))
-  return row.account < cx.options.login_attempts and row.address < cx.options.login_attempts * 10
+  return fits(cx, row.account, row.address)
 end
 
---- Counts a failed login.
-function limit.count(cx, account, address)
+--- Counts a login as failed before it is tried, so that many at the same time cannot all find room. True when there was room.
+function limit.take(cx, account, address)
   local start = window_start(cx)
-  cx.db:exec(COUNT, account, start)
-  cx.db:exec(COUNT, address, start)
+  local of_account = cx.db:one(COUNT, account, start).failures
+  return fits(cx, of_account - 1, cx.db:one(COUNT, address, start).failures - 1)
 end
 
---- A login worked: the account starts again from zero.
-function limit.clear(cx, account)
+--- The login worked after all: the account starts again from zero, the address has one failure less.
+function limit.clear(cx, account, address)
   cx.db:exec("delete from login_failures where key = $1", account)
+  cx.db:exec("update login_failures set failures = failures - 1 where key = $1 and failures > 0", address)
 end
 
 return limit

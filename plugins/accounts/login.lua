@@ -17,18 +17,18 @@ end
 local function login(req, cx)
   local email = req.body.email:lower()
   local account, address = limit.keys(email, req.peer)
-  if not limit.allows(cx, account, address) then
+  if not limit.allows(cx, account, address) or not limit.take(cx, account, address) then
     return cx.problem(429, "too-many-logins", {
       detail = "too many failed logins; try again later", retry_after = cx.options.login_window // 1000,
     })
   end
-  local user = cx.db:one("select id, email, name, role, is_verified, password_hash from users where email = $1 and is_active", email)
+  local user = cx.db:one([[select id, email, name, role, is_verified, password_hash
+    from users where email = $1 and is_active]], email)
   local fits = cx.crypto.password_verify(user and user.password_hash or NOBODY, req.body.password)
   if not user or not fits then
-    limit.count(cx, account, address)
     return refused(cx)
   end
-  limit.clear(cx, account)
+  limit.clear(cx, account, address)
   local token, session = tokens.make(cx, cx.db, user.id, "session", "", cx.options.session_ttl)
   cx.db:exec("update users set last_login_at = now() where id = $1", user.id)
   return cx.reply { status = 201, headers = { ["Cache-Control"] = "no-store" }, body = {
@@ -43,10 +43,14 @@ local function logout(req, cx)
 end
 
 local function me(req, cx)
-  return cx.db:one("select id, email, name, role, is_active, is_verified, last_login_at, created_at from users where id = $1", req.user.id)
+  return cx.db:one([[select id, email, name, role, is_active, is_verified, last_login_at, created_at
+    from users where id = $1]], req.user.id)
 end
 
-local NewKey = S.record { name = S.string { min_length = 1, max_length = 100 }, expires_in = S.duration { default = "365d", min = "1m", max = "3650d" } }
+local NewKey = S.record {
+  name = S.string { min_length = 1, max_length = 100 },
+  expires_in = S.duration { default = "365d", min = "1m", max = "3650d", doc = "a text with a unit, such as 90d" },
+}
 
 local function key_add(req, cx)
   local token, row = tokens.make(cx, cx.db, req.user.id, "api_key", req.body.name, req.body.expires_in)

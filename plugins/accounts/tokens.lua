@@ -31,7 +31,8 @@ function tokens.user(cx, token)
     return nil
   end
   local hash = cx.crypto.sha256_hex(token)
-  local found = cx.cache:get(cache_key(hash), { ttl = cx.options.session_cache, memory_only = true, tags = { "accounts.users" } }, function()
+  local keep = { ttl = cx.options.session_cache, memory_only = true, tags = { "accounts.users" } }
+  local found = cx.cache:get(cache_key(hash), keep, function()
     return cx.db:one([[select u.id, u.email, u.name, u.role, u.is_verified, s.id as session_id, s.kind, s.token_hash
       from sessions s join users u on u.id = s.user_id
       where s.token_hash = $1 and s.is_active and u.is_active and s.expires_at > $2]], hash, time_text(cx.now()))
@@ -46,7 +47,8 @@ end
 
 --- Ends one session or key of a user; false when there is none.
 function tokens.revoke(cx, user_id, session_id)
-  local row = cx.db:one("update sessions set is_active = false where id = $1 and user_id = $2 and is_active returning token_hash", session_id, user_id)
+  local row = cx.db:one([[update sessions set is_active = false where id = $1 and user_id = $2 and is_active
+    returning token_hash]], session_id, user_id)
   if not row then
     return false
   end

@@ -38,8 +38,12 @@ local function list(req, cx)
   local rows = cx.db:rows(("select %s from users%s order by email limit $%d"):format(COLUMNS,
     #where > 0 and " where " .. table.concat(where, " and ") or "", #values), table.unpack(values))
   local count = #rows
-  local link = count == query.limit and ("<%s?after=%s&limit=%d>; rel=\"next\""):format(req.path,
-    rows[count].email:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end), query.limit) or nil
+  local link
+  if count == query.limit then
+    local after = rows[count].email:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end)
+    link = ("<%s?%safter=%s&limit=%d>; rel=\"next\""):format(req.path,
+      query.active ~= nil and ("active=%s&"):format(query.active) or "", after, query.limit)
+  end
   return cx.reply { status = 200, headers = { Link = link }, body = rows }
 end
 
@@ -50,7 +54,8 @@ end
 local function add(req, cx)
   local body = req.body
   local hash = cx.crypto.password_hash(body.password)
-  local row = cx.db:one("insert into users (email, name, role, password_hash, is_active, is_verified) values ($1, $2, $3, $4, $5, $6) returning " .. COLUMNS,
+  local row = cx.db:one([[insert into users (email, name, role, password_hash, is_active, is_verified)
+    values ($1, $2, $3, $4, $5, $6) returning ]] .. COLUMNS,
     body.email:lower(), body.name, body.role, hash, body.is_active, body.is_verified)
   return cx.created("/api/v1/users/" .. row.id, row)
 end
@@ -73,7 +78,9 @@ local function change(req, cx)
     set("password_hash", cx.crypto.password_hash(body.password))
   end
   if #sets == 0 then
-    return cx.problem(422, "nothing-to-change", { detail = "give at least one of email, name, role, password, is_active, is_verified" })
+    return cx.problem(422, "nothing-to-change", {
+      detail = "give at least one of email, name, role, password, is_active, is_verified",
+    })
   end
   values[#values + 1] = req.params.id
   local text = ("update users set %s, updated_at = now() where id = $%d returning %s"):format(table.concat(sets, ", "), #values, COLUMNS)

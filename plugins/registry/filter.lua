@@ -28,6 +28,29 @@ function filter:where(condition, first, ...)
   return self
 end
 
+-- Where pages go on. SQLite compares times as text, which others may have written with more or fewer zeros than our
+-- parameters have, so there the row itself is asked first.
+local CURSOR = {
+  postgres = "(%s, id) < (?, ?)",
+  sqlite = "(%s, id) < (coalesce((select %s from %s where id = ?), ?), ?)",
+}
+
+--- Goes on after the row that the page before ended with; rows are in descending order of `column` and id.
+function filter:after_row(dialect, table_name, column, time, id)
+  if dialect == "postgres" then
+    return self:where(CURSOR.postgres:format(column), time, id)
+  end
+  return self:where(CURSOR.sqlite:format(column, column, table_name), id, time, id)
+end
+
+--- For schemas of lists: the two parts of a cursor go together.
+function filter.whole_cursor(query)
+  if (query.before == nil) ~= (query.before_time == nil) then
+    return nil, "before and before_time go together; take both from the Link header"
+  end
+  return true
+end
+
 --- " where a and b" or "".
 function filter:text()
   return #self.conditions > 0 and " where " .. table.concat(self.conditions, " and ") or ""

@@ -18,9 +18,11 @@ local Reports = S.list(S.record {
 local INSERT = {
   postgres = [[insert into health_metrics (service_id, status, response_time_ms, message, checked_at)
     select service_id, status, response_time_ms, message, coalesce(checked_at, now())
-    from jsonb_to_recordset($1::jsonb) as r(service_id uuid, status text, response_time_ms float8, message text, checked_at timestamptz)]],
+    from jsonb_to_recordset($1::jsonb)
+      as r(service_id uuid, status text, response_time_ms float8, message text, checked_at timestamptz)]],
   sqlite = [[insert into health_metrics (service_id, status, response_time_ms, message, checked_at)
-    select value ->> 'service_id', value ->> 'status', value ->> 'response_time_ms', value ->> 'message', coalesce(value ->> 'checked_at', now())
+    select value ->> 'service_id', value ->> 'status', value ->> 'response_time_ms', value ->> 'message',
+      coalesce(value ->> 'checked_at', now())
     from json_each($1)]],
 }
 local TOUCH = {
@@ -42,7 +44,19 @@ local function store(cx, reports)
   end)
 end
 
+-- A problem when there is no such service, else nil.
+local function missing(cx, id)
+  if not cx.db:one("select 1 as there from services where id = $1", id) then
+    return cx.problem(404, "service-not-found", { detail = "there is no service with this id", id = id })
+  end
+  return nil
+end
+
 local function report_one(req, cx)
+  local problem = missing(cx, req.params.id)
+  if problem then
+    return problem
+  end
   req.body.service_id = req.params.id
   store(cx, { req.body })
   return cx.reply { status = 202, body = { stored = 1 } }
@@ -52,12 +66,12 @@ local function report_many(req, cx)
   return cx.reply { status = 202, body = { stored = store(cx, req.body) } }
 end
 
-local History = S.record {
+local History = S.record({
   since = S.timestamp { optional = true }, ["until"] = S.timestamp { optional = true },
   before = S.int64 { optional = true, min = 1, doc = "the id the page before ended with" },
   before_time = S.timestamp { optional = true, doc = "the time the page before ended with" },
   limit = S.int64 { default = 100, min = 1, max = 1000 },
-}
+}, { check = filter.whole_cursor })
 
 local function history(req, cx)
   local query = req.query
@@ -65,12 +79,16 @@ local function history(req, cx)
   f:where("service_id = ?", req.params.id)
   f:where("checked_at >= ?", query.since)
   f:where("checked_at < ?", query["until"])
-  if query.before_time and query.before then
-    f:where("(checked_at, id) < (?, ?)", query.before_time, query.before)
+  if query.before then
+    f:after_row(cx.dialect, "health_metrics", "checked_at", query.before_time, query.before)
   end
   local rows = f:rows(cx, "select id, service_id, status, response_time_ms, message, checked_at from health_metrics",
     "order by checked_at desc, id desc limit " .. f:value(query.limit))
   local count = #rows
+  local problem = count == 0 and missing(cx, req.params.id)
+  if problem then
+    return problem
+  end
   local last = rows[count]
   local link = last and filter.next_link(req, query.limit, count, { before = last.id, before_time = last.checked_at })
   return cx.reply { status = 200, headers = { Link = link }, body = rows }
@@ -96,8 +114,8 @@ local SUMMARY = {
 local WINDOWS = S.record { window = S.duration { default = "1h", min = "1m", max = "31d", doc = "how far back" } }
 
 local function summary(req, cx)
-  local ms = req.query.window
-  return cx.db:one(SUMMARY, req.params.id, times.ago(cx, ms))
+  local row = cx.db:one(SUMMARY, req.params.id, times.ago(cx, req.query.window))
+  return row.reports == 0 and missing(cx, req.params.id) or row
 end
 
 return {

@@ -13,8 +13,12 @@ return {
   name = "registry", version = "1.0.0", api = 1,
   requires = { accounts = ">=1.0" },
   options = S.record {
-    list_ttl = S.duration { default = "10s", min = "1ms", max = "1h", doc = "how long services are served from memory; changes made through wick show at once" },
-    summary_ttl = S.duration { default = "5s", min = "1ms", max = "1h", doc = "how long summaries and the overview are served from memory" },
+    list_ttl = S.duration {
+      default = "10s", min = "1ms", max = "1h", doc = "how long services are served from memory; changes made through wick show at once",
+    },
+    summary_ttl = S.duration {
+      default = "5s", min = "1ms", max = "1h", doc = "how long summaries and the overview are served from memory",
+    },
   },
   schema = "schema",
   routes = routes,

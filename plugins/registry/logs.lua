@@ -19,7 +19,8 @@ local INSERT = {
     select service_id, level, message, coalesce(metadata, '{}'), coalesce(created_at, now())
     from jsonb_to_recordset($1::jsonb) as r(service_id uuid, level text, message text, metadata jsonb, created_at timestamptz)]],
   sqlite = [[insert into logs (service_id, level, message, metadata, created_at)
-    select value ->> 'service_id', value ->> 'level', value ->> 'message', coalesce(value -> 'metadata', '{}'), coalesce(value ->> 'created_at', now())
+    select value ->> 'service_id', value ->> 'level', value ->> 'message', coalesce(value -> 'metadata', '{}'),
+      coalesce(value ->> 'created_at', now())
     from json_each($1)]],
 }
 
@@ -32,14 +33,14 @@ local function append(req, cx)
   return cx.reply { status = 202, body = { stored = cx.db:exec(INSERT, cx.json.array(req.body)) } }
 end
 
-local Listing = S.record {
+local Listing = S.record({
   level = S.enum { LEVELS[1], LEVELS[2], LEVELS[3], LEVELS[4], LEVELS[5], optional = true },
   service = S.uuid { optional = true },
   since = S.timestamp { optional = true }, ["until"] = S.timestamp { optional = true },
   before = S.int64 { optional = true, min = 1, doc = "the id the page before ended with" },
   before_time = S.timestamp { optional = true, doc = "the time the page before ended with" },
   limit = S.int64 { default = 100, min = 1, max = 1000 },
-}
+}, { check = filter.whole_cursor })
 
 local function list(req, cx)
   local query = req.query
@@ -48,8 +49,8 @@ local function list(req, cx)
   f:where("level = ?", query.level)
   f:where("created_at >= ?", query.since)
   f:where("created_at < ?", query["until"])
-  if query.before_time and query.before then
-    f:where("(created_at, id) < (?, ?)", query.before_time, query.before)
+  if query.before then
+    f:after_row(cx.dialect, "logs", "created_at", query.before_time, query.before)
   end
   local rows = f:rows(cx, "select id, service_id, level, message, metadata, created_at from logs",
     "order by created_at desc, id desc limit " .. f:value(query.limit))

@@ -8,7 +8,8 @@ local function overview(_, cx)
   local since = times.ago(cx, HOUR_MS)
   local results = cx.db:pipeline(function(p)
     p:rows "select status, count(*) as services from services where is_active group by status order by status"
-    p:rows "select group_name, count(*) as services, count(*) filter (where status = 'running') as running from services where is_active group by group_name order by group_name"
+    p:rows [[select group_name, count(*) as services, count(*) filter (where status = 'running') as running
+      from services where is_active group by group_name order by group_name]]
     p:rows("select status, count(*) as reports from health_metrics where checked_at >= $1 group by status order by status", since)
     p:rows("select level, count(*) as entries from logs where created_at >= $1 group by level order by level", since)
   end)
@@ -16,5 +17,6 @@ local function overview(_, cx)
 end
 
 return {
-  { "GET", "/api/v1/overview", name = "overview", handler = overview, cache = { ttl = { option = "summary_ttl" }, stale = "30s", tags = { "services" } } },
+  { "GET", "/api/v1/overview", name = "overview", handler = overview,
+    cache = { ttl = { option = "summary_ttl" }, stale = "30s", tags = { "services" } } },
 }

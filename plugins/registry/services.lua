@@ -3,7 +3,8 @@
 local S = require "wick.schema"
 local filter = require "registry.filter"
 
-local COLUMNS = "id, name, status, group_name, port, labels, health_check_url, last_health_check, restart_count, is_active, created_at, updated_at"
+local COLUMNS = "id, name, status, group_name, port, labels, health_check_url, last_health_check, restart_count, is_active, " ..
+  "created_at, updated_at"
 local STATUSES = { "running", "stopped", "starting", "stopping", "failed" }
 
 local Labels = S.map(S.string { max_length = 200 }, { max_items = 64, optional = true, doc = "names and values to find it by" })
@@ -72,7 +73,8 @@ end
 
 local function create(req, cx)
   local body = req.body
-  local row = cx.db:one("insert into services (name, status, group_name, port, labels, health_check_url, is_active) values ($1, $2, $3, $4, $5, $6, $7) returning " .. COLUMNS,
+  local row = cx.db:one([[insert into services (name, status, group_name, port, labels, health_check_url, is_active)
+    values ($1, $2, $3, $4, $5, $6, $7) returning ]] .. COLUMNS,
     body.name, body.status, body.group_name, body.port, cx.json.object(body.labels or {}), body.health_check_url, body.is_active)
   return changed(cx, cx.created("/api/v1/services/" .. row.id, row))
 end
@@ -113,7 +115,9 @@ local function switch(assignments)
       return changed(cx, row)
     end
     if cx.db:one("select 1 as there from services where id = $1", req.params.id) then
-      return cx.problem(409, "service-inactive", { detail = "the service is not active; PATCH is_active to true first", id = req.params.id })
+      return cx.problem(409, "service-inactive", {
+        detail = "the service is not active; PATCH is_active to true first", id = req.params.id,
+      })
     end
     return not_found(cx, req.params.id)
   end
@@ -122,11 +126,12 @@ end
 local CACHED = { ttl = { option = "list_ttl" }, stale = "5s", tags = { "services" } }
 
 return {
-  { "GET", "/api/v1/services", name = "service_list", query = Listing, returns = { [200] = S.list(Service) }, handler = list, cache = CACHED,
-    doc = "Services by name; Link leads to the next page." },
+  { "GET", "/api/v1/services", name = "service_list", query = Listing, returns = { [200] = S.list(Service) }, handler = list,
+    cache = CACHED, doc = "Services by name; Link leads to the next page." },
   { "POST", "/api/v1/services", name = "service_create", auth = "user", body = Fields, returns = { [201] = Service }, handler = create },
   { "GET", "/api/v1/services/{id:uuid}", name = "service_get", returns = { [200] = Service }, handler = get, cache = CACHED },
-  { "PATCH", "/api/v1/services/{id:uuid}", name = "service_change", auth = "user", body = Change, returns = { [200] = Service }, handler = change },
+  { "PATCH", "/api/v1/services/{id:uuid}", name = "service_change", auth = "user", body = Change, returns = { [200] = Service },
+    handler = change },
   { "DELETE", "/api/v1/services/{id:uuid}", name = "service_delete", auth = "user", handler = delete },
   { "POST", "/api/v1/services/{id:uuid}/start", name = "service_start", auth = "user", returns = { [200] = Service },
     handler = switch "status = 'running'" },

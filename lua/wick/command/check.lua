@@ -6,7 +6,8 @@ local worker = require "wick.worker"
 local function engine_text(settings)
   local database = settings.database
   if database.sqlite then
-    return ("SQLite file %s%s"):format(database.sqlite.path, database.postgres and " (PostgreSQL is configured; it is not the truth yet)" or "")
+    return ("SQLite file %s%s"):format(database.sqlite.path,
+      database.postgres and " (PostgreSQL is configured; it is not the truth yet)" or "")
   end
   return "PostgreSQL"
 end
@@ -16,11 +17,13 @@ local function warnings_of(settings)
   local function warn(format, ...)
     out[#out + 1] = format:format(...)
   end
-  if type(settings.admin) == "string" and not settings.admin:match("^127%.") and not settings.admin:match("^%[::1%]") and settings.admin:sub(1, 1) ~= "/" then
-    warn("admin %s is reachable from other machines, and it asks nobody who they are; bind it to 127.0.0.1", settings.admin)
+  local admin, sqlite = settings.admin, settings.database.sqlite
+  if admin and not (admin:match("^127%.") or admin:match("^localhost:") or admin:match("^%[::1%]") or admin:match("^/")) then
+    warn("admin %s is reachable from other machines, and it asks nobody who they are; bind it to 127.0.0.1", admin)
   end
-  if settings.database.sqlite and settings.database.sqlite.path:sub(1, 1) ~= "/" and native.stat(settings.config_folder .. settings.database.sqlite.path) == nil then
-    warn("the SQLite file %s is not there yet; serving makes it", settings.database.sqlite.path)
+  if sqlite and native.stat(sqlite.path:sub(1, 1) == "/" and sqlite.path or settings.config_folder .. sqlite.path) == nil then
+    warn(sqlite.create and "the SQLite file %s is not there yet; serving makes it"
+      or "the SQLite file %s is not there, and create is false: serving will not start", sqlite.path)
   end
   return out
 end
@@ -32,7 +35,7 @@ return {
     if not settings then
       return command.CONFIGURATION
     end
-    local routes, texts = worker.boot(settings, origin.source)
+    local routes, texts = worker.boot(settings, origin)
     if not routes then
       command.mistakes(args, texts)
       return command.CONFIGURATION

@@ -1,26 +1,43 @@
 --- wick config print: the settings in force, every default in, secrets as "***". wick config manual: what each setting means.
 
 local native = require "wick.native"
+local plugin = require "wick.plugin"
 local reference = require "wick.reference"
+local settings_schema = require "wick.settings"
+local worker = require "wick.worker"
 
 local function run_print(args, command)
-  local settings = command.settings(args)
+  local settings, origin = command.settings(args)
   if not settings then
     return command.CONFIGURATION
   end
+  local routes, texts = worker.boot(settings, origin)
+  if not routes then
+    command.mistakes(args, texts)
+    return command.CONFIGURATION
+  end
   if args.json then
-    command.say(native.json.encode(reference.shown(settings), true))
+    local shown = reference.shown(settings, worker.plugins)
+    native.json.array(shown.plugins)
+    command.say("%s", native.json.encode(shown, true))
   else
-    command.say((reference.lua(settings):gsub("%%", "%%%%")))
+    command.say("%s", reference.lua(settings, worker.plugins))
   end
   return command.OK
 end
 
+-- The plugins that come with wick, for their options.
+local function bundled()
+  local settings = settings_schema.check {}
+  settings.config_folder = "./"
+  return assert(plugin.load_all(settings, function() return {} end))
+end
+
 local function run_manual(args, command)
   if args.json then
-    command.say(native.json.encode(native.json.array(reference.list()), true))
+    command.say("%s", native.json.encode(native.json.array(reference.list()), true))
   else
-    native.write(1, reference.manual() .. "\n")
+    native.write(1, reference.manual(bundled()) .. "\n")
   end
   return command.OK
 end

@@ -38,7 +38,7 @@ return {
     if not settings then
       return command.CONFIGURATION
     end
-    local count, texts = worker.boot(settings, origin.source)
+    local count, texts = worker.boot(settings, origin)
     if not count then
       command.mistakes(args, texts)
       return command.CONFIGURATION

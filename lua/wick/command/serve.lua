@@ -10,7 +10,7 @@ return {
     if not settings then
       return command.CONFIGURATION
     end
-    local routes, texts = worker.boot(settings, origin.source)
+    local routes, texts = worker.boot(settings, origin)
     if not routes then
       command.mistakes(args, texts)
       return command.CONFIGURATION
