@@ -119,18 +119,37 @@ enum cache_read_state cache_read_start(struct cache_read *read)
     return look(read);
 }
 
-/* We followed: the leader has landed, or our time is over. */
+/* Followers of busy keys do not look for ever: in the end each loads alone, without leading. */
+static void look_again(struct cache_read *read)
+{
+    if (read->retries++ >= RETRIES_MAX) {
+        read->mark = cache_store_mark(read->cache->store);
+        read->state = CACHE_READ_LOAD;
+    } else if (look(read) == CACHE_READ_WAIT) {
+        return;
+    }
+    read->on_ready(read);
+}
+
+/* We followed: the leader has landed, or our time is over. What landed may be older than a drop that came before we asked:
+ * then it is not for us. */
 static void on_landed(struct cache_waiter *waiter)
 {
     struct cache_read *read = waiter->arg;
     assert(read->state == CACHE_READ_WAIT && !read->leads);
     read->fail = waiter->fail;
+    if (waiter->fail == FAIL_CANCELLED) {
+        look_again(read); /* the leader went away: the first of us to get here leads */
+        return;
+    }
+    if (waiter->fail == FAIL_OK && !cache_store_is_current(read->cache->store, waiter->entry)) {
+        cache_entry_unref(waiter->entry);
+        look_again(read);
+        return;
+    }
     if (waiter->fail == FAIL_OK) {
         read->entry = waiter->entry;
         found(read, CACHE_FROM_FLIGHT);
-    } else if (waiter->fail == FAIL_CANCELLED && read->retries++ < RETRIES_MAX) {
-        if (look(read) == CACHE_READ_WAIT) /* the leader went away: the first of us to get here leads */
-            return;
     } else {
         read->state = CACHE_READ_FAILED;
     }

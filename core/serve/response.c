@@ -278,6 +278,13 @@ enum serve_response serve_response_try(struct cache *cache, const struct serve_p
     return response;
 }
 
+/* Those who wait do not queue up for ever: in the end each runs the handler alone, without leading. */
+static void try_again(struct serve_fill *fill)
+{
+    if (fill->retries++ >= RETRIES_MAX || join(fill) == SERVE_RUN)
+        fill->on_run(fill->arg, fill->request, fill);
+}
+
 /* We waited: the leader has landed, or our time is over. */
 static void on_landed(struct cache_waiter *waiter)
 {
@@ -285,26 +292,25 @@ static void on_landed(struct cache_waiter *waiter)
     assert(!fill->leads && !fill->stale);
     switch (waiter->fail) {
     case FAIL_OK:
+        if (!cache_store_is_current(fill->cache->store, waiter->entry)) {
+            cache_entry_unref(waiter->entry); /* a tag was dropped while it was made, maybe before we asked */
+            try_again(fill);
+            return;
+        }
         metric_add(counters.coalesced, 1);
         send_entry(fill->request, waiter->entry, STR("HIT; layer=flight"));
         return;
-    case FAIL_CANCELLED:
-        if (fill->retries++ < RETRIES_MAX) {
-            if (join(fill) == SERVE_RUN)
-                fill->on_run(fill->arg, fill->request, fill);
-            return;
-        }
-        break;
+    case FAIL_CANCELLED: /* the leader went away */ try_again(fill); return;
     case FAIL_MISSING: /* the answer cannot be kept: each on their own */
         fill->on_run(fill->arg, fill->request, fill);
         return;
-    default: break;
+    default:
+        http_problem_send(fill->request, &(struct http_problem){
+                                             .status = 503,
+                                             .type = STR("unavailable"),
+                                             .retry_after_s = 1,
+                                             .detail = STR("the answer could not be made; ask again in a second") });
     }
-    http_problem_send(fill->request,
-                      &(struct http_problem){ .status = 503,
-                                              .type = STR("unavailable"),
-                                              .retry_after_s = 1,
-                                              .detail = STR("the answer could not be made; ask again in a second") });
 }
 
 /* --- ending ----------------------------------------------------------------------------------------------------- */

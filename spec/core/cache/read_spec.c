@@ -238,6 +238,21 @@ static void a_key_removed_while_it_was_loaded_reaches_neither_memory_nor_the_lay
     assert_int_equal(cache_store_get(store, STR("k"), loop_now_ms(loop), &entry), CACHE_MISS);
 }
 
+static void who_asks_after_a_drop_does_not_ride_on_a_load_from_before_it(void **state)
+{
+    (void)state;
+    struct cache_read before = read_of("k"), after = read_of("k");
+    before.tags[0] = after.tags[0] = STR("services");
+    before.tag_count = after.tag_count = 1;
+    assert_int_equal(cache_read_start(&before), CACHE_READ_LOAD);
+    cache_store_drop_tag(store, STR("services"));
+    assert_int_equal(cache_read_start(&after), CACHE_READ_WAIT);
+    assert_int_equal(cache_read_fill(&before, STR_NONE, STR("old"), NULL), FAIL_OK);
+    turn(1);
+    assert_int_equal(after.state, CACHE_READ_LOAD);
+    assert_int_equal(cache_read_fill(&after, STR_NONE, STR("new"), NULL), FAIL_OK);
+}
+
 static void when_the_leader_leaves_one_follower_leads(void **state)
 {
     (void)state;
@@ -349,6 +364,7 @@ int main(void)
         SENTENCE(an_entry_with_tags_never_goes_below),
         SENTENCE(a_value_whose_tag_was_dropped_while_it_was_loaded_is_served_once_and_not_kept),
         SENTENCE(a_key_removed_while_it_was_loaded_reaches_neither_memory_nor_the_layer_below),
+        SENTENCE(who_asks_after_a_drop_does_not_ride_on_a_load_from_before_it),
         SENTENCE(when_the_leader_leaves_one_follower_leads),
         SENTENCE(a_failure_of_the_leader_reaches_those_who_wait),
         SENTENCE(a_wait_ends_at_its_deadline),
