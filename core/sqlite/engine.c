@@ -128,6 +128,7 @@ struct sqlite_stats sqlite_engine_stats(struct sql_engine *base)
 
 static void engine_free(struct sqlite_engine *engine)
 {
+    assert(engine->workers || engine->worker_count == 0);
     for (unsigned i = 0; i < engine->worker_count; i++) {
         if (engine->workers[i].has_thread)
             pthread_join(engine->workers[i].thread, NULL);

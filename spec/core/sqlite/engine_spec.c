@@ -1,5 +1,5 @@
 /* engine_spec.c - statements without a session: values, kinds, errors, order, deadlines, cancel, group commit. */
-#include "world.h"
+#include "support/sqlite_world.h"
 
 #include <inttypes.h>
 

@@ -1,5 +1,5 @@
 /* faults_spec.c - files that cannot be opened, written or locked, and a program that is killed: nothing acknowledged is lost. */
-#include "world.h"
+#include "support/sqlite_world.h"
 
 #include <errno.h>
 #include <inttypes.h>

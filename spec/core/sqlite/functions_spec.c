@@ -1,5 +1,5 @@
 /* functions_spec.c - the functions of PostgreSQL, with the answers PostgreSQL 15 gives. */
-#include "world.h"
+#include "support/sqlite_world.h"
 
 #include "base/uuid.h"
 

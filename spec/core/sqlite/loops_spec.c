@@ -1,6 +1,6 @@
 /* loops_spec.c - several loops on threads of their own share one engine: reads, writes, sessions and cancels at once, each
  * answered on its own loop, and the sum is right. */
-#include "world.h"
+#include "support/sqlite_world.h"
 
 #include <inttypes.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* session_spec.c - transactions: in turn, isolated, ended by their caller or for him. */
-#include "world.h"
+#include "support/sqlite_world.h"
 
 static void a_session_commits_or_rolls_back(void **state)
 {

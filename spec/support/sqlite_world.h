@@ -1,6 +1,6 @@
-/* world.h - an engine on a file in a folder of its own, and calls that wait for their answer. For the specs of core/sqlite. */
-#ifndef SPEC_SQLITE_WORLD_H
-#define SPEC_SQLITE_WORLD_H
+/* sqlite_world.h - an engine on a file in a folder of its own, and calls that wait for their answer. For the specs of core/sqlite. */
+#ifndef SUPPORT_SQLITE_WORLD_H
+#define SUPPORT_SQLITE_WORLD_H
 
 #include "support/spec.h"
 
