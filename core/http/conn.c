@@ -422,7 +422,8 @@ static void on_read(void *arg, char *data, ptrdiff_t len)
     if (conn->state == HTTP_CONN_LINGER)
         return;
     if (!conn->in.len) {
-        conn->read_ns = clock_mono_ns();
+        conn->read_ns = loop_busy_since_ns(
+            conn->server->loop); /* when the bytes were ready, not when we came to them */
         work(conn, str_make(data, (size_t)len));
         return;
     }
@@ -451,7 +452,7 @@ void http_conn_open(struct http_server *server, struct stream *stream, bool is_o
     server->stats.open++;
     stream_read_start(stream, on_read, conn);
     if (is_over_limit) {
-        conn->read_ns = clock_mono_ns();
+        conn->read_ns = loop_busy_since_ns(server->loop);
         refuse_without_head(conn, 503, "the server has too many connections");
     } else {
         http_conn_settle(conn);
