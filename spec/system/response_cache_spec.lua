@@ -1,0 +1,168 @@
+-- Routes with `cache` are answered from memory, and never with an answer that should be gone.
+
+local wick = require "spec.support.wick"
+local process = require "spec.support.process"
+
+-- Counts its runs; ?mode= makes it slow, fail, or answer what cannot be kept.
+local plugin = [[
+local S = require "wick.schema"
+local runs, failing = 0, false
+local Query = S.record { mode = S.string { optional = true }, n = S.int64 { optional = true } }
+return {
+  name = "counted", version = "1.0.0",
+  routes = {
+    { "GET", "/counted", name = "counted", query = Query,
+      cache = { ttl = "150ms", stale = "30s", tags = { "numbers" }, vary = { "accept-language" } },
+      handler = function(req, cx)
+        runs = runs + 1
+        local mine = runs
+        if req.query.mode == "slow" then cx.sleep(200) end
+        if failing then error "asked to fail" end
+        if req.query.mode == "missing" then return cx.problem(404, "nothing") end
+        return cx.reply { status = 200, headers = { ["X-Extra"] = "kept" }, body = { run = mine, language = req.headers["accept-language"] } }
+      end },
+    { "GET", "/long", name = "long", cache = { ttl = "1h", tags = { "numbers" } },
+      handler = function() runs = runs + 1; return { run = runs } end },
+    { "POST", "/drop", name = "drop", handler = function(req, cx) cx.cache:drop_tag "numbers" end },
+    { "POST", "/fail", name = "fail", handler = function() failing = true end },
+    { "POST", "/work", name = "work", handler = function() failing = false end },
+    { "GET", "/runs", name = "runs", handler = function() return { runs = runs } end },
+  },
+}
+]]
+
+describe("a route with cache", function()
+  local server
+
+  before_each(function()
+    server = wick.start { plugins = { counted = plugin } }
+  end)
+  after_each(wick.stop_all)
+
+  local function runs()
+    return server:get("/runs"):json().runs
+  end
+
+  it("runs its handler once and is then answered from memory, fields and ETag included", function()
+    local first, second = server:get "/long", server:get "/long"
+    assert.equal(200, first.status)
+    assert.equal("MISS", first.headers["x-cache"])
+    assert.equal("HIT; layer=l1", second.headers["x-cache"])
+    assert.equal(first.body, second.body)
+    assert.equal(first.headers.etag, second.headers.etag)
+    assert.equal("0", second.headers.age)
+    assert.equal("application/json", second.headers["content-type"])
+    assert.equal(1, runs())
+  end)
+
+  it("answers 304 to who has it already, from memory and from the handler", function()
+    local etag = server:get("/long").headers.etag
+    for _, asked in ipairs { etag, "W/" .. etag, '"other", ' .. etag, "*" } do
+      local again = server:get("/long", { ["if-none-match"] = asked })
+      assert.equal(304, again.status)
+      assert.equal("", again.body)
+      assert.equal(etag, again.headers.etag)
+    end
+    assert.equal(200, server:get("/long", { ["if-none-match"] = '"other"' }).status)
+  end)
+
+  it("answers HEAD from what GET left, without the body", function()
+    local first = server:get "/long"
+    local head = server:request("HEAD", "/long")
+    assert.equal(200, head.status)
+    assert.equal(tostring(#first.body), head.headers["content-length"])
+    assert.equal("", head.body)
+    assert.equal(1, runs())
+  end)
+
+  it("keeps different queries and varied fields apart", function()
+    server:get "/counted?n=1"
+    assert.equal("MISS", server:get("/counted?n=2").headers["x-cache"])
+    local german = server:get("/counted?n=1", { ["accept-language"] = "de" })
+    assert.equal("MISS", german.headers["x-cache"])
+    assert.equal("de", german:json().language)
+    assert.equal("HIT; layer=l1", server:get("/counted?n=1", { ["accept-language"] = "de" }).headers["x-cache"])
+    assert.equal(3, runs())
+  end)
+
+  it("is run again after its tag was dropped", function()
+    local before = server:get("/long"):json().run
+    server:request("POST", "/drop")
+    local after = server:get "/long"
+    assert.equal("MISS", after.headers["x-cache"])
+    assert.is_true(after:json().run > before)
+  end)
+
+  it("runs once for all who ask at the same time", function()
+    local conns, path = {}, "GET /counted?mode=slow HTTP/1.1\r\nHost: x\r\n\r\n"
+    for i = 1, 20 do
+      conns[i] = server:connect()
+      assert(conns[i]:send(path))
+    end
+    local bodies = {}
+    for i = 1, 20 do
+      local response = assert(conns[i]:response())
+      assert.equal(200, response.status)
+      bodies[response.body] = true
+      conns[i]:close()
+    end
+    assert.is_nil(next(bodies, next(bodies)))
+    assert.equal(1, runs())
+  end)
+
+  it("lets the next one run it when the one who did leaves", function()
+    local first, second = server:connect(), server:connect()
+    first:send "GET /counted?mode=slow HTTP/1.1\r\nHost: x\r\n\r\n"
+    process.eventually(function() return runs() == 1 end)
+    second:send "GET /counted?mode=slow HTTP/1.1\r\nHost: x\r\n\r\n"
+    process.eventually(function() return false end, 30)
+    first:close()
+    local response = assert(second:response())
+    assert.equal(200, response.status)
+    assert.equal(2, response:json().run)
+    second:close()
+  end)
+
+  it("serves the stale answer to the others while one refreshes it", function()
+    local old = server:get("/counted?mode=slow"):json().run
+    process.eventually(function() return false end, 200)
+    local refresher = server:connect()
+    refresher:send "GET /counted?mode=slow HTTP/1.1\r\nHost: x\r\n\r\n"
+    process.eventually(function() return runs() == 2 end)
+    local other = server:get "/counted?mode=slow"
+    assert.equal("STALE; layer=l1", other.headers["x-cache"])
+    assert.equal(old, other:json().run)
+    local fresh = assert(refresher:response())
+    assert.equal("MISS", fresh.headers["x-cache"])
+    refresher:close()
+    assert.equal("HIT; layer=l1", server:get("/counted?mode=slow").headers["x-cache"])
+  end)
+
+  it("serves the stale answer when the handler fails", function()
+    local old = server:get("/counted"):json().run
+    process.eventually(function() return false end, 200)
+    server:request("POST", "/fail")
+    local stale = server:get "/counted"
+    assert.equal(200, stale.status)
+    assert.equal("STALE; layer=l1", stale.headers["x-cache"])
+    assert.equal(old, stale:json().run)
+    server:request("POST", "/work")
+    assert.equal("MISS", server:get("/counted").headers["x-cache"])
+  end)
+
+  it("keeps nothing but 200", function()
+    assert.equal(404, server:get("/counted?mode=missing").status)
+    assert.equal(404, server:get("/counted?mode=missing").status)
+    assert.equal(2, runs())
+    server:request("POST", "/fail")
+    assert.equal(500, server:get("/counted?n=9").status)
+    server:request("POST", "/work")
+    assert.equal(200, server:get("/counted?n=9").status)
+  end)
+
+  it("answers what is wrong with the query without keeping it", function()
+    assert.equal(400, server:get("/counted?n=x").status)
+    assert.equal(400, server:get("/counted?m=1").status)
+    assert.equal(0, runs())
+  end)
+end)
