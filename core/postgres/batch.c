@@ -4,7 +4,7 @@
  *         connection is taken from the idle ones. So a light load keeps to one or two connections, and a heavy one spreads.
  *         A shared connection may have several units outstanding; the server answers them one after the other without waiting for us.
  *         While anybody waits in the queue nothing is added: a read that could squeeze in here would overtake, and the connection would
- *         never get free.
+ *         never get free. Instead a connection that is released takes its part of the reads at the head of the queue.
  *         The paces are a direct-mapped table: two statements of one slot forget each other's time, and go alone once more.
  * HOLDS   A connection is in shared[] exactly while is_shared, and is not quiet then, outside of one turn's collecting.
  * Path:   postgres/lane > [postgres/batch] > postgres/query
@@ -116,17 +116,24 @@ bool postgres_batch_add(struct postgres_lane *lane, struct sql_call *call)
     return connection && put(connection, call);
 }
 
+static bool put_or_resubmit(struct postgres_connection *connection, struct sql_call *call)
+{
+    bool is_good = put(connection, call);
+    if (!is_good)
+        postgres_lane_resubmit(connection->lane, call, POSTGRES_CALL_RETRIED);
+    return is_good;
+}
+
 void postgres_batch_begin(struct postgres_connection *connection, struct sql_call *call)
 {
     struct postgres_lane *lane = connection->lane;
+    unsigned waiting = atomic_load_explicit(&lane->pool->waiting, memory_order_relaxed);
+    unsigned part = waiting / (POSTGRES_BATCH_CONNECTIONS - lane->batch.count);
     share(&lane->batch, connection);
-    bool is_good = put(connection, call);
-    if (!is_good)
-        postgres_lane_resubmit(lane, call, POSTGRES_CALL_RETRIED);
-    while (is_good && connection->pending_ns < postgres_spread_ns &&
-           (call = postgres_pool_next_if(lane, postgres_batch_wants)))
-        if (!(is_good = put(connection, call)))
-            postgres_lane_resubmit(lane, call, POSTGRES_CALL_RETRIED);
+    bool is_good = put_or_resubmit(connection, call);
+    while (is_good && part-- && connection->calls_in_flight < POSTGRES_BATCH_CALLS &&
+           connection->pending_ns < postgres_backlog_ns && (call = postgres_pool_next_if(lane, postgres_batch_wants)))
+        is_good = put_or_resubmit(connection, call);
     postgres_lane_schedule(lane); /* which sends */
 }
 

@@ -25,7 +25,7 @@ struct postgres_batch {
 bool postgres_batch_wants(struct postgres_lane *lane, const struct sql_call *call);
 /* Appends the call to a shared connection; postgres_batch_send sends. False: none may take it now. */
 bool postgres_batch_add(struct postgres_lane *lane, struct sql_call *call);
-/* Makes the connection a shared one, with this call and those that wait right behind it. */
+/* Makes the connection a shared one, with this call and its part of those that wait right behind it. */
 void postgres_batch_begin(struct postgres_connection *connection, struct sql_call *call);
 void postgres_batch_send(struct postgres_lane *lane);
 /* The connection is quiet or lost: it is shared no more. */

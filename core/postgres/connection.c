@@ -18,10 +18,12 @@
 #include "postgres/query.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 static void on_connect_ready(void *arg, unsigned events, bool broken);
 static void on_ready(void *arg, unsigned events, bool broken);
@@ -287,6 +289,21 @@ static void set_lost_error(struct postgres_connection *connection)
         sql_error_set(&connection->error, "08006", "the server closed the connection");
 }
 
+bool postgres_connection_is_alive(struct postgres_connection *connection)
+{
+    char byte;
+    for (int looks = 0; looks < 16; looks++) {
+        ssize_t bytes = recv(PQsocket(connection->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (bytes < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return true;
+        if (bytes <= 0 || !read_some(connection))
+            break;
+        (void)PQisBusy(connection->pg); /* takes in a notice, perhaps the one that says why */
+    }
+    set_lost_error(connection);
+    return false;
+}
+
 void postgres_connection_turn_lost(struct postgres_connection *connection)
 {
     set_lost_error(connection);
@@ -303,8 +320,8 @@ static void on_ready(void *arg, unsigned events, bool broken)
             postgres_connection_turn_lost(connection);
             return;
         }
-        if (events & WATCH_WRITE)
-            postgres_connection_flush(connection);
+        postgres_connection_flush(
+            connection); /* also arms a watch that the loop disarmed because the socket is in error */
         postgres_query_input(connection);
         return; /* it may be gone */
     }

@@ -92,6 +92,8 @@ void postgres_connection_close(struct postgres_connection *connection);
  * learns of it from the loop, later. */
 void postgres_connection_flush(struct postgres_connection *connection);
 
+/* Looks at an idle connection's socket: false when the server has ended it and the loop does not know yet. */
+bool postgres_connection_is_alive(struct postgres_connection *connection);
 /* It is broken: ends what was in flight as GONE, tells the user. The connection may be closed after. */
 void postgres_connection_turn_lost(struct postgres_connection *connection);
 

@@ -304,7 +304,8 @@ static void on_call(struct postgres_connection *connection, struct sql_call *cal
 void postgres_lane_give_back(struct postgres_connection *connection)
 {
     connection->user = &postgres_lane_user;
-    if (PQstatus(connection->pg) != CONNECTION_OK)
+    bool is_ending = connection->error.sqlstate[0] != '\0'; /* the server has said so, its EOF is on the way */
+    if (is_ending || PQstatus(connection->pg) != CONNECTION_OK)
         postgres_connection_turn_lost(connection);
     else if (postgres_reset_is_needed(connection))
         postgres_reset(connection);

@@ -206,9 +206,15 @@ struct postgres_connection *postgres_pool_take(struct postgres_lane *lane)
         if (connection)
             connection->place = POSTGRES_LEASED;
         unlock(pool);
-        if (!connection || !connection->expires_ms || loop_now_ms(lane->loop) < connection->expires_ms)
+        if (!connection)
+            return NULL;
+        uint64_t now_ms = loop_now_ms(lane->loop);
+        if (connection->expires_ms && now_ms >= connection->expires_ms)
+            postgres_pool_drop(connection, "age");
+        else if (now_ms - connection->quiet_since_ms > POSTGRES_FRESH_MS && !postgres_connection_is_alive(connection))
+            postgres_pool_drop(connection, "lost");
+        else
             return connection;
-        postgres_pool_drop(connection, "age");
     }
 }
 
@@ -367,7 +373,10 @@ static void on_opened(struct postgres_lane *lane, struct postgres_connection *co
     unlock(pool);
     if (is_return)
         log_line(LOG_INFO, "database answers again", LOG_TEXT("pool", pool->settings->name));
-    postgres_pool_release(connection);
+    if (postgres_connection_is_alive(connection))
+        postgres_pool_release(connection);
+    else
+        postgres_pool_drop(connection, "lost");
     postgres_pool_fill(lane);
 }
 

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 enum { POSTGRES_ORDER_SLACK_MS = 5, POSTGRES_UPKEEP_MS = 200, POSTGRES_OPENING_MAX = 4, POSTGRES_CONFIG_HOLD_MS = 15 * 1000 };
+enum { POSTGRES_FRESH_MS = 1 };   /* idle for longer: look at the socket before giving it out, the loop may not have done so lately */
 
 struct postgres_pool {
     struct postgres_settings *settings;      /* owned */

@@ -1,0 +1,556 @@
+/* The pool: limits, order, eviction, and one maximum for all loops. */
+#include "world.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+static struct postgres_settings settings;
+
+static int set_up(void **state)
+{
+    (void)state;
+    settings = settings_for(server_url() ? server_url() : "");
+    world = (struct world){ .loop = NULL };
+    return 0;
+}
+
+static void open_it(void)
+{
+    open_world_with(settings);
+    world.admin = open_admin(server_url());
+}
+
+static int connections(void) { return outside_int("select count(*) from pg_stat_activity where " OURS); }
+
+/* --- one loop --- */
+
+static void waiters_are_served_in_arrival_order(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    enum { N = 40 };
+    static struct asked asked[N];
+    settings.max_size = 1;
+    open_it();
+    struct leased leased;
+    struct asked first = { .is_done = false };
+    ask(&first, "select pg_sleep(0.1)", false);
+    turn(30);
+    for (int i = 0; i < N; i++) { /* reads, writes and a session among them */
+        if (i == N / 2)
+            ask_session(&leased, false);
+        ask(&asked[i], i % 3 ? "select 1" : "select 2", i % 2 == 0);
+        turn(1);
+    }
+    turn_until(2000, leased.is_done);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(asked[i].is_done, i < N / 2);
+        if (i && asked[i].is_done)
+            assert_true(asked[i].order > asked[i - 1].order);
+    }
+    sql_session_end(leased.lease.session);
+    for (int i = 0; i < N; i++) {
+        expect_ok(&asked[i]);
+        if (i)
+            assert_true(asked[i].order > asked[i - 1].order);
+        drop_rows(&asked[i]);
+    }
+    drop_rows(&first);
+}
+
+static void it_never_has_more_than_max_size(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    enum { N = 120 };
+    static struct asked asked[N];
+    settings.max_size = 6;
+    open_it();
+    for (int i = 0; i < N; i++)
+        ask(&asked[i], "select pg_sleep(0.02)", false);
+    for (bool all_done = false; !all_done;) {
+        turn(3);
+        assert_true(connections() <= 6);
+        all_done = true;
+        for (int i = 0; i < N; i++)
+            all_done &= asked[i].is_done;
+    }
+    assert_int_equal(connections(), 6);
+    for (int i = 0; i < N; i++) {
+        expect_ok(&asked[i]);
+        drop_rows(&asked[i]);
+    }
+}
+
+static void it_fills_to_min_size_by_itself_and_shrinks_to_it_again(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    struct asked asked[5];
+    settings.min_size = 3;
+    settings.max_size = 5;
+    settings.idle_timeout_ms = 300;
+    open_it();
+    turn_until(2000, connections() == 3);
+    for (int i = 0; i < 5; i++)
+        ask(&asked[i], "select pg_sleep(0.3)", false);
+    turn_until(2000, connections() == 5);
+    for (int i = 0; i < 5; i++) {
+        expect_ok(&asked[i]);
+        drop_rows(&asked[i]);
+    }
+    turn_until(3000, connections() == 3);
+    turn(500);
+    assert_int_equal(connections(), 3);
+}
+
+static void a_light_load_does_not_make_it_grow(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    settings.max_size = 20;
+    open_it();
+    turn_until(2000, connections() == 1);
+    for (int i = 0; i < 200; i++)
+        run("select 1");
+    assert_int_equal(connections(), 1);
+}
+
+static void connections_are_replaced_when_they_are_old(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    settings.min_size = 2;
+    settings.max_lifetime_ms = 300;
+    open_it();
+    turn_until(2000, connections() == 2);
+    char before[64];
+    snprintf(before, sizeof before, "%.60s",
+             outside("select string_agg(pid::text, ',' order by pid) from pg_stat_activity where " OURS));
+    for (int i = 0; i < 60; i++) {
+        run("select 1");
+        turn(10);
+    }
+    turn_until(2000, connections() == 2);
+    assert_string_not_equal(
+        before, outside("select string_agg(pid::text, ',' order by pid) from pg_stat_activity where " OURS));
+}
+
+static void a_call_over_max_waiting_is_refused_at_once(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    struct asked busy = { .is_done = false }, waiting[3], refused = { .is_done = false };
+    settings.max_size = 1;
+    settings.max_waiting = 3;
+    open_it();
+    run("select 1");
+    ask(&busy, "select pg_sleep(0.3)", false);
+    turn(20);
+    for (int i = 0; i < 3; i++)
+        ask(&waiting[i], "select 1", false);
+    ask(&refused, "select 1", false);
+    uint64_t begin_ms = clock_mono_ms();
+    expect_error(&refused, FAIL_FULL, "53300");
+    assert_true(clock_mono_ms() - begin_ms < 50);
+    expect_ok(&busy);
+    drop_rows(&busy);
+    for (int i = 0; i < 3; i++) {
+        expect_ok(&waiting[i]);
+        drop_rows(&waiting[i]);
+    }
+}
+
+static void who_waits_longer_than_acquire_timeout_is_told_what_to_do(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    struct asked waiting = { .is_done = false };
+    struct leased holder, second;
+    settings.max_size = 1;
+    settings.acquire_timeout_ms = 150;
+    open_it();
+    struct sql_session *session = begin(&holder);
+    uint64_t begin_ms = clock_mono_ms();
+    ask(&waiting, "select 1", false);
+    ask_session(&second, false);
+    expect_error(&waiting, FAIL_TIMEOUT, "53300");
+    assert_in_range(clock_mono_ms() - begin_ms, 150, 220);
+    assert_non_null(strstr(waiting.call.error.text, "pool.max_size"));
+    assert_int_equal(sql_error_status(&waiting.call.error), 503);
+    turn_until(300, second.is_done);
+    assert_int_equal(second.lease.fail, FAIL_TIMEOUT);
+    assert_null(second.lease.session);
+    prepare_call(&waiting, "select 1", 0);
+    waiting.call.timeout_ms = 50; /* its own deadline is shorter */
+    sql_run(world.engine, &waiting.call);
+    expect_error(&waiting, FAIL_TIMEOUT, "57014");
+    sql_session_end(session);
+    assert_string_equal(run("select 1"), "1");
+}
+
+static void a_lease_that_is_cancelled_takes_no_connection(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    struct leased holder, second;
+    settings.max_size = 1;
+    open_it();
+    struct sql_session *session = begin(&holder);
+    ask_session(&second, false);
+    turn(20);
+    world.engine->ops->begin_cancel(&second.lease);
+    assert_false(second.is_done);
+    turn_until(100, second.is_done);
+    assert_int_equal(second.lease.fail, FAIL_CANCELLED);
+    sql_session_end(session);
+    assert_string_equal(run("select 1"), "1");
+}
+
+/* --- connections that die --- */
+
+static void killed_idle_back_ends_are_evicted_before_anyone_gets_them(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    settings.min_size = 4;
+    settings.max_size = 8;
+    open_it();
+    turn_until(2000, connections() == 4);
+    outside("drop table if exists pool_spec; create table pool_spec(i int)");
+    for (int i = 0; i < 30; i++) {
+        outside("select pg_terminate_backend(pid, 1000) from pg_stat_activity where " OURS);
+        run("insert into pool_spec values (1)"); /* a write, so nothing is retried */
+    }
+    assert_int_equal(outside_int("select count(*) from pool_spec"), 30);
+    turn_until(2000, connections() == 4);
+}
+
+static void a_killed_busy_read_is_run_again_and_a_write_is_not(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    struct asked read = { .is_done = false }, write = { .is_done = false };
+    open_it();
+    outside("drop table if exists pool_spec; create table pool_spec(i int); drop sequence if exists pool_spec_runs; "
+            "create sequence pool_spec_runs");
+    ask(&read, "select nextval('pool_spec_runs'), pg_sleep(0.3)", true);
+    ask(&write, "insert into pool_spec select 1 from pg_sleep(0.3)", false);
+    turn(100);
+    outside("select pg_terminate_backend(pid, 1000) from pg_stat_activity where state = 'active' and " OURS);
+    expect_ok(&read);
+    assert_int_equal(sql_rows_cell(read.call.rows, 0, 0).integer, 2);
+    drop_rows(&read);
+    expect_error(&write, FAIL_SQL, "57P01");
+    assert_true(write.call.error.sent);
+    turn(400);
+    assert_int_equal(outside_int("select count(*) from pool_spec"), 0);
+}
+
+static void a_killed_shared_pipeline_loses_no_read(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    enum { N = 64 };
+    static struct asked asked[N];
+    settings.max_size = 8;
+    open_it();
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < N; i++) {
+            prepare_call(&asked[i], "select $1::int as n", 1);
+            asked[i].call.read_only = true;
+            asked[i].params[0] = (struct sql_value){ .type = SQL_INT, .integer = i };
+            sql_run(world.engine, &asked[i].call);
+        }
+        turn(0);
+        outside("select pg_terminate_backend(pid, 1000) from (select pid from pg_stat_activity where " OURS
+                " order by query_start desc limit 1) busiest");
+        for (int i = 0; i < N; i++) {
+            expect_ok(&asked[i]);
+            assert_int_equal(sql_rows_cell(asked[i].call.rows, 0, 0).integer, i);
+            drop_rows(&asked[i]);
+        }
+    }
+}
+
+/* --- no server --- */
+
+static void without_a_server_it_opens_and_calls_fail_fast(void **state)
+{
+    (void)state;
+    settings.conninfo = "postgres://wick:wick@127.0.0.1:1/wick";
+    open_world_with(settings);
+    struct asked asked = { .is_done = false };
+    ask(&asked, "select 1", false); /* the breaker is still closed: it waits for the attempts */
+    expect_error(&asked, FAIL_REFUSED, "08001");
+    assert_non_null(strstr(asked.call.error.text, "refused"));
+    assert_int_equal(sql_error_status(&asked.call.error), 503);
+    for (int i = 0; i < 50; i++) {
+        uint64_t begin_ms = clock_mono_ms();
+        ask(&asked, "select 1", true);
+        expect_error(&asked, FAIL_REFUSED, "08001");
+        assert_true(clock_mono_ms() - begin_ms < 100);
+        turn(10);
+    }
+    char why[256] = "";
+    assert_false(world.engine->ops->is_ready(world.engine, why, sizeof why));
+    assert_non_null(strstr(why, "refused"));
+}
+
+static void a_name_without_an_address_is_said_so(void **state)
+{
+    (void)state;
+    settings.conninfo = "postgres://wick:wick@no-such-host.invalid/wick";
+    open_world_with(settings);
+    struct asked asked = { .is_done = false };
+    ask(&asked, "select 1", false);
+    expect_error(&asked, FAIL_REFUSED, "08001");
+    assert_non_null(strstr(asked.call.error.text, "no-such-host.invalid"));
+}
+
+static void a_name_with_an_address_is_connected_to(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    char url[256];
+    const char *at = strstr(server_url(), "127.0.0.1");
+    if (!at)
+        skip();
+    snprintf(url, sizeof url, "%.*slocalhost%s", (int)(at - server_url()), server_url(), at + strlen("127.0.0.1"));
+    settings.conninfo = url;
+    open_it();
+    assert_string_equal(run("select 5"), "5");
+}
+
+static void a_wrong_password_fails_clearly_and_does_not_storm(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    char url[256];
+    const char *at = strstr(server_url(), "wick:wick@");
+    if (!at)
+        skip();
+    snprintf(url, sizeof url, "%.*swick:wrong@%s", (int)(at - server_url()), server_url(), at + strlen("wick:wick@"));
+    settings.conninfo = url;
+    settings.min_size = 4;
+    open_world_with(settings);
+    struct asked asked = { .is_done = false };
+    ask(&asked, "select 1", false);
+    expect_error(&asked, FAIL_REFUSED, "28P01");
+    assert_non_null(strstr(asked.call.error.text, "password"));
+    struct metric_counter *attempts = metric_counter("wick_pg_pool_reconnects_total",
+                                                     "Connections that had to be replaced, or could not be opened.",
+                                                     "pool=\"primary\",reason=\"failed\"");
+    turn(100);
+    uint64_t before = metric_counter_value(attempts);
+    for (int i = 0; i < 100; i++) {
+        ask(&asked, "select 1", false);
+        expect_error(&asked, FAIL_REFUSED, "28P01");
+        turn(10);
+    }
+    assert_int_equal(metric_counter_value(attempts), before);
+}
+
+static void bad_settings_are_refused_in_words(void **state)
+{
+    (void)state;
+    char why[256];
+    struct sql_engine *engine;
+    struct loop *loop;
+    assert_int_equal(loop_open("spec", &loop), FAIL_OK);
+    struct postgres_settings bad = settings;
+    bad.min_size = 9;
+    assert_int_equal(postgres_engine_open(&bad, &loop, 1, &engine, why, sizeof why), FAIL_INVALID);
+    assert_non_null(strstr(why, "min_size 9"));
+    bad = settings;
+    bad.conninfo = "host=x secret_password";
+    assert_int_equal(postgres_engine_open(&bad, &loop, 1, &engine, why, sizeof why), FAIL_INVALID);
+    assert_null(strstr(why, "secret_password"));
+    assert_int_equal(loop_close(loop, 100), 0);
+}
+
+/* --- several loops --- */
+
+enum { LOOPS = 3, FLIGHTS = 20 };
+static struct worker {
+    struct loop *loop;
+    pthread_t thread;
+    struct loop_task task;
+    struct asked asked[FLIGHTS];
+    unsigned left, flying, bad;
+} workers[LOOPS];
+static atomic_uint workers_done;
+
+static void next_flight(struct worker *worker, struct asked *asked);
+
+static void on_flight_done(struct sql_call *call)
+{
+    struct asked *asked = call->arg;
+    struct worker *worker = LIST_ENTRY(asked - asked->order, struct worker, asked[0]);
+    worker->bad += call->fail != FAIL_OK;
+    if (call->fail)
+        fprintf(stderr, "%s: %s %s\n", fail_text(call->fail), call->error.sqlstate, call->error.text);
+    worker->bad += call->loop != loop_here();
+    drop_rows(asked);
+    worker->flying--;
+    if (worker->left)
+        next_flight(worker, asked);
+    else if (!worker->flying)
+        atomic_fetch_add(&workers_done, 1);
+}
+
+static void next_flight(struct worker *worker, struct asked *asked)
+{
+    worker->left--;
+    worker->flying++;
+    prepare_call(asked, worker->left % 3 ? "select 1 as n" : "select 2 as n from pg_sleep(0.001)", 0);
+    asked->call.on_done = on_flight_done;
+    asked->call.read_only = worker->left % 2;
+    sql_run(world.engine, &asked->call);
+}
+
+static void take_off(void *arg)
+{
+    struct worker *worker = arg;
+    for (unsigned i = 0; i < FLIGHTS; i++) {
+        worker->asked[i].order = i;
+        next_flight(worker, &worker->asked[i]);
+    }
+}
+
+static void *run_worker(void *arg)
+{
+    loop_run(((struct worker *)arg)->loop);
+    return NULL;
+}
+
+static void several_loops_share_one_maximum(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    struct loop *loops[LOOPS];
+    char why[256];
+    settings.max_size = 5;
+    settings.min_size = 4;
+    world.admin = open_admin(server_url());
+    atomic_store(&workers_done, 0);
+    for (int i = 0; i < LOOPS; i++) {
+        workers[i] = (struct worker){ .left = 1500 };
+        assert_int_equal(loop_open("worker", &workers[i].loop), FAIL_OK);
+        loops[i] = workers[i].loop;
+    }
+    assert_int_equal(postgres_engine_open(&settings, loops, LOOPS, &world.engine, why, sizeof why), FAIL_OK);
+    for (int i = 0; i < LOOPS; i++) {
+        workers[i].task = (struct loop_task){ .run = take_off, .arg = &workers[i] };
+        loop_post(loops[i], &workers[i].task);
+        pthread_create(&workers[i].thread, NULL, run_worker, &workers[i]);
+    }
+    uint64_t end_ms = clock_mono_ms() + 30000;
+    int most = 0;
+    while (atomic_load(&workers_done) < LOOPS && clock_mono_ms() < end_ms) {
+        int now = connections();
+        most = now > most ? now : most;
+    }
+    assert_int_equal(atomic_load(&workers_done), LOOPS);
+    assert_in_range(most, 4, 5);
+    struct loop *mine;
+    assert_int_equal(loop_open("main", &mine), FAIL_OK);
+    bool is_closed = false;
+    world.engine->ops->close(world.engine, mine, 500, on_world_closed, &is_closed);
+    loop_turn(mine, 5000, &is_closed);
+    assert_true(is_closed);
+    for (int i = 0; i < LOOPS; i++) {
+        loop_stop(workers[i].loop);
+        pthread_join(workers[i].thread, NULL);
+        assert_int_equal(loop_close(workers[i].loop, 1000), 0);
+        assert_int_equal(workers[i].bad, 0);
+    }
+    assert_int_equal(loop_close(mine, 100), 0);
+    assert_int_equal(connections(), 0);
+    PQfinish(world.admin);
+}
+
+/* --- the end --- */
+
+static void closing_lets_running_calls_end_and_refuses_new_ones(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    struct asked running = { .is_done = false }, waiting = { .is_done = false }, late = { .is_done = false };
+    settings.max_size = 1;
+    open_it();
+    run("select 1");
+    ask(&running, "select pg_sleep(0.2)", false);
+    turn(20);
+    ask(&waiting, "select 1", false);
+    turn(5);
+    world.engine->ops->close(world.engine, world.loop, 1000, on_world_closed, &world.is_closed);
+    turn(5);
+    ask(&late, "select 1", false);
+    expect_error(&waiting, FAIL_CLOSED, "57P01");
+    expect_error(&late, FAIL_CLOSED, "57P01");
+    expect_ok(&running);
+    drop_rows(&running);
+    turn_until(2000, world.is_closed);
+    world.engine = NULL;
+    turn_until(1000, connections() == 0);
+}
+
+static void closing_cancels_what_does_not_end_in_time(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    struct asked running = { .is_done = false };
+    open_it();
+    ask(&running, "select pg_sleep(30)", false);
+    turn(100);
+    world.engine->ops->close(world.engine, world.loop, 100, on_world_closed, &world.is_closed);
+    wait_for(&running);
+    expect_error(&running, FAIL_CLOSED, "57P01");
+    turn_until(3000, world.is_closed);
+    world.engine = NULL;
+    turn_until(1000, connections() == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(waiters_are_served_in_arrival_order, set_up, close_world),
+        cmocka_unit_test_setup_teardown(it_never_has_more_than_max_size, set_up, close_world),
+        cmocka_unit_test_setup_teardown(it_fills_to_min_size_by_itself_and_shrinks_to_it_again, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_light_load_does_not_make_it_grow, set_up, close_world),
+        cmocka_unit_test_setup_teardown(connections_are_replaced_when_they_are_old, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_call_over_max_waiting_is_refused_at_once, set_up, close_world),
+        cmocka_unit_test_setup_teardown(who_waits_longer_than_acquire_timeout_is_told_what_to_do, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_lease_that_is_cancelled_takes_no_connection, set_up, close_world),
+        cmocka_unit_test_setup_teardown(killed_idle_back_ends_are_evicted_before_anyone_gets_them, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_killed_busy_read_is_run_again_and_a_write_is_not, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_killed_shared_pipeline_loses_no_read, set_up, close_world),
+        cmocka_unit_test_setup_teardown(without_a_server_it_opens_and_calls_fail_fast, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_name_without_an_address_is_said_so, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_name_with_an_address_is_connected_to, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_wrong_password_fails_clearly_and_does_not_storm, set_up, close_world),
+        cmocka_unit_test_setup_teardown(bad_settings_are_refused_in_words, set_up, close_world),
+        cmocka_unit_test_setup_teardown(several_loops_share_one_maximum, set_up, close_world),
+        cmocka_unit_test_setup_teardown(closing_lets_running_calls_end_and_refuses_new_ones, set_up, close_world),
+        cmocka_unit_test_setup_teardown(closing_cancels_what_does_not_end_in_time, set_up, close_world),
+        cmocka_unit_test(everything_is_given_back),
+    };
+    return cmocka_run_group_tests(tests, set_up_process, NULL);
+}
