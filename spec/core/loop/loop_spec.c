@@ -75,6 +75,12 @@ static void on_readable(void *arg, unsigned events, bool broken)
     note((char[]){ "s" });
 }
 
+static void note_late(void *arg)
+{
+    note((char[]){ "t" });
+    *(bool *)arg = true;
+}
+
 static void dawdle(void *arg)
 {
     assert_int_equal(write(*(int *)arg, "x", 1), 1);
@@ -91,10 +97,11 @@ static void an_answer_that_has_arrived_beats_its_deadline(void **state)
     assert_int_equal(watch_open(loop, ends[0], on_readable, &ends[0], &watch), FAIL_OK);
     watch_set(watch, WATCH_READ);
     struct timer timer = { 0 };
-    timer_start(loop, &timer, 1, note, (char[]){ "t" });
+    bool is_late = false;
+    timer_start(loop, &timer, 1, note_late, &is_late);
     struct loop_task task = { .run = dawdle, .arg = &ends[1] };
     loop_defer(loop, &task);
-    loop_turn(loop, 50, NULL);
+    loop_turn(loop, 5000, &is_late);
     assert_string_equal(trace, "st");
     watch_close(watch);
     close(ends[0]);

@@ -272,7 +272,7 @@ static void a_closed_stream_is_not_read_any_more(void **state)
     assert_int_equal(stream_try_write(server, &STR("late"), 1), 4);
     stream_close(client, on_closed, &outbox);
     client = NULL;
-    loop_turn(loop, 20, NULL);
+    loop_turn(loop, 2000, &outbox.closed);
     assert_int_equal(inbox.calls, 0);
     assert_true(outbox.closed);
 }
@@ -287,11 +287,12 @@ static void close_in_read(void *arg, char *data, ptrdiff_t len)
 static void a_stream_may_be_closed_while_it_is_read(void **state)
 {
     (void)state;
-    struct inbox inbox = { 0 };
+    struct inbox inbox = { .wanted = 1 };
     stream_read_start(client, close_in_read, &inbox);
     char *sent = calloc(1, 1u << 20);
     assert_true(stream_try_write(server, &(struct str){ sent, 1u << 20 }, 1) > 0);
-    loop_turn(loop, 50, NULL);
+    loop_turn(loop, 2000, &inbox.done);
+    loop_turn(loop, 20, NULL);
     assert_int_equal(inbox.calls, 1);
     free(sent);
 }
