@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "http/route.h"
+#include "script/memory.h"
 #include "script/task.h"
 #include "script/vm.h"
 
@@ -23,8 +24,6 @@ enum udata {
     UD_REQUEST, UD_HEADERS, UD_DB, UD_TX, UD_PIPE, UD_ROW, UD_ROWS, UD_CACHE, UD_CACHED, UD_FAILURE, UD_REPLY, UD_LOG,
     UD_CRYPTO, UD_BLOB, UD_KINDS
 };
-
-struct script_memory { size_t bytes, bytes_max; bool unlimited; };
 
 struct script_vm {
     lua_State *L;

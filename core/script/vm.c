@@ -1,8 +1,8 @@
 /* vm.c - a Lua 5.4 state on one loop, with everything that plugins and commands may touch.
  *
  * DESIGN  Opening runs inside one protected call, since everything in it may raise; what it made is freed by
- *         script_vm_close, which accepts a half-built VM. All memory of the state goes through `allocate`, which counts
- *         it and refuses beyond memory_max (a Lua error, "not enough memory").
+ *         script_vm_close, which accepts a half-built VM. Its memory is counted and limited by script/memory: beyond
+ *         memory_max there is a Lua error, "not enough memory".
  *         Collection is incremental; bytes that rows and cache entries hold outside of Lua's heap are reported to it at
  *         the end of a turn, because Lua sees only their small handles.
  * HOLDS   Every entry from C into Lua is lua_pcall or lua_resume: no error jumps over a frame of the loop.
@@ -22,26 +22,6 @@ enum { MEMORY_MAX = 256 << 20, TASKS_MAX = 10000, CPU_MS = 1000, TIMEOUT_MS = 30
 enum { EXTERNAL_STEP = 1 << 20 };
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
-
-static void *allocate(void *arg, void *ptr, size_t old, size_t bytes)
-{
-    struct script_memory *memory = arg;
-    if (!ptr)
-        old = 0; /* then it is the type of the object */
-    if (bytes == 0) {
-        memory->bytes -= old;
-        mem_free(ptr);
-        return NULL;
-    }
-    if (bytes > old && memory->bytes + (bytes - old) > memory->bytes_max && !memory->unlimited)
-        return NULL;
-    void *fresh = ptr ? mem_grow(MEM_LUA, ptr, bytes) : mem_alloc(MEM_LUA, bytes);
-    if (!fresh && bytes <= old)
-        fresh = ptr; /* Lua relies on it: shrinking never fails */
-    if (fresh)
-        memory->bytes += bytes - old;
-    return fresh;
-}
 
 static void on_turn(void *arg)
 {
@@ -117,7 +97,7 @@ static enum fail vm_init(struct script_vm *vm, char *why, size_t why_bytes)
     enum fail fail = http_router_open(&vm->router);
     if (fail)
         return fail;
-    vm->L = lua_newstate(allocate, &vm->memory);
+    vm->L = lua_newstate(memory_allocate, &vm->memory);
     if (!vm->L)
         return FAIL_NOMEM;
     lua_atpanic(vm->L, on_panic);
@@ -185,6 +165,7 @@ void script_vm_close(struct script_vm *vm)
         task_free_all(vm);
         lua_close(vm->L);
     }
+    memory_clear(&vm->memory);
     if (vm->services.loop)
         loop_hook_remove(&vm->turn);
     bind_db_free(vm);
