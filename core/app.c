@@ -67,6 +67,10 @@ struct app {
     int exit_code;
     char why[WHY_BYTES];
     struct {
+        struct metric_counter *reads, *writes, *commits, *busy;
+        struct sqlite_stats before;
+    } sqlite;
+    struct {
         struct metric_gauge *entries, *bytes, *limit;
         struct metric_counter *hits, *misses, *evictions;
         struct cache_stats before;
@@ -246,6 +250,27 @@ static void collect_l1(void *arg)
     app->l1.before = now;
 }
 
+static void collect_sqlite(void *arg)
+{
+    struct app *app = arg;
+    struct sqlite_stats now = sqlite_engine_stats(app->sql);
+    metric_add(app->sqlite.reads, now.reads - app->sqlite.before.reads);
+    metric_add(app->sqlite.writes, now.writes - app->sqlite.before.writes);
+    metric_add(app->sqlite.commits, now.commits - app->sqlite.before.commits);
+    metric_add(app->sqlite.busy, now.busy - app->sqlite.before.busy);
+    app->sqlite.before = now;
+}
+
+static void register_sqlite(struct app *app)
+{
+    app->sqlite.reads = metric_counter("wick_sqlite_reads_total", "Statements that read the SQLite file.", "");
+    app->sqlite.writes = metric_counter("wick_sqlite_writes_total", "Statements that wrote to the SQLite file.", "");
+    app->sqlite.commits = metric_counter("wick_sqlite_commits_total",
+                                         "Commits; fewer than writes where writes shared one.", "");
+    app->sqlite.busy = metric_counter("wick_sqlite_busy_total", "Waits for a lock that another program held.", "");
+    metrics_on_collect(collect_sqlite, app);
+}
+
 static void register_metrics(struct app *app)
 {
     char labels[128];
@@ -374,7 +399,10 @@ static enum fail open_shared(struct app *app)
 static enum fail open_engine(struct app *app)
 {
     bool has_sqlite = setting_text(app, "database.sqlite.path").len > 0;
-    return has_sqlite ? open_sqlite(app) : open_postgres(app);
+    enum fail fail = has_sqlite ? open_sqlite(app) : open_postgres(app);
+    if (!fail && has_sqlite)
+        register_sqlite(app);
+    return fail;
 }
 
 static enum fail open_keeper(struct app *app, struct str settings_json)

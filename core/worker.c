@@ -10,6 +10,7 @@
 #include "worker.h"
 
 #include "base/log.h"
+#include "metrics/metrics.h"
 #include "script/vm.h"
 #include "serve/layer.h"
 
@@ -19,7 +20,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { CLOSE_MS = 3000, NAME_MAX_BYTES = 16 };
+enum { CLOSE_MS = 3000, NAME_MAX_BYTES = 16, TICK_MS = 250 };
 
 struct worker {
     const struct worker_settings *settings;
@@ -39,7 +40,10 @@ struct worker {
     struct http_server *server;
     struct loop_task ask;
     atomic_bool redis_ready;
-    struct timer redis_timer;
+    struct timer ticker;
+    struct metric_histogram *lag;
+    struct metric_counter *busy;
+    struct metric_gauge *lua_memory, *connections;
 
     unsigned drain_ms;
     bool is_closed; /* redis */
@@ -56,14 +60,38 @@ static void answer(struct worker *worker, enum fail fail)
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-enum { REDIS_LOOK_MS = 200 };
-
-/* Readiness is asked for from another thread, which must not touch the connection. */
-static void look_at_redis(void *arg)
+/* Four times a second: what other threads may want to know of this one, which they must not look at themselves. */
+static void tick(void *arg)
 {
     struct worker *worker = arg;
-    atomic_store(&worker->redis_ready, redis_is_ready(worker->redis));
-    timer_start(worker->loop, &worker->redis_timer, REDIS_LOOK_MS, look_at_redis, worker);
+    struct loop_load load;
+    loop_load_take(worker->loop, &load);
+    metric_observe(worker->lag, load.longest_ns);
+    metric_add(worker->busy, load.busy_ns / 1000);
+    if (worker->vm)
+        metric_set(worker->lua_memory, (double)script_vm_memory(worker->vm));
+    if (worker->server) {
+        struct http_stats stats;
+        http_server_stats(worker->server, &stats);
+        metric_set(worker->connections, stats.open);
+    }
+    if (worker->redis)
+        atomic_store(&worker->redis_ready, redis_is_ready(worker->redis));
+    timer_start(worker->loop, &worker->ticker, TICK_MS, tick, worker);
+}
+
+static void register_metrics(struct worker *worker)
+{
+    char label[40];
+    snprintf(label, sizeof label, "worker=\"%u\"", worker->index);
+    worker->lag = metric_histogram(
+        "wick_loop_lag_seconds",
+        "The longest a loop was busy without a look at its sockets, in each quarter of a second.", label,
+        METRIC_SECONDS);
+    worker->busy = metric_counter("wick_loop_busy_microseconds_total", "Time a loop spent working rather than waiting.",
+                                  label);
+    worker->lua_memory = metric_gauge("wick_lua_memory_bytes", "Memory of a worker's Lua.", label);
+    worker->connections = metric_gauge("wick_http_connections", "Open connections of clients.", label);
 }
 
 static enum fail open_redis(struct worker *worker)
@@ -78,7 +106,6 @@ static enum fail open_redis(struct worker *worker)
     if (fail)
         return fail;
     worker->cache.layer = serve_layer_of(worker->layer);
-    look_at_redis(worker);
     return FAIL_OK;
 }
 
@@ -99,7 +126,7 @@ static void close_all(struct worker *worker)
 {
     script_vm_close(worker->vm);
     worker->vm = NULL;
-    timer_stop(&worker->redis_timer);
+    timer_stop(&worker->ticker);
     serve_layer_close(worker->layer);
     worker->layer = NULL;
     if (worker->redis) {
@@ -114,6 +141,8 @@ static void *run(void *arg)
     struct worker *worker = arg;
     enum fail fail = open_all(worker);
     if (!fail) {
+        register_metrics(worker);
+        tick(worker);
         answer(worker, FAIL_OK);
         loop_run(worker->loop);
     }
