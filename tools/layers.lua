@@ -5,7 +5,7 @@
 --
 -- C      A file of core/<folder> includes, in quotes and by its path from core/, files of its own folder and of folders
 --        of a lower rank. Folders of one rank never include each other. A foreign library belongs to one folder.
---        A spec of a folder lives by the same rules.
+--        A spec of a folder lives by the same rules, and may include what stands beside it and in spec/support.
 -- Lua    lua/wick requires wick and what `modules` lists; only lua/wick/command requires wick.command. A plugin requires
 --        wick, what `modules` lists, and its own files; never another plugin.
 --
@@ -47,9 +47,14 @@ local function owner_of(header)
   end
 end
 
-local function judge_quoted(folder, rank, header)
+-- What specs share with each other: beside them, or by a path from spec/.
+local function is_of_specs(folder, header)
+  return not header:find "/" or header:find "^support/" or header:sub(1, #folder + 6) == "core/" .. folder .. "/"
+end
+
+local function judge_quoted(path, folder, rank, header)
+  if path:find "^spec/" and is_of_specs(folder, header) then return end
   local other = header:match "^([%w_]+)/"
-  if other == "support" then return end                          -- spec/support, for specs
   if not other then
     if folder == "" then return end
     return ("includes \"%s\": write its path from core/, \"%s/%s\""):format(header, folder, header)
@@ -64,12 +69,12 @@ local function judge_quoted(folder, rank, header)
   end
 end
 
-local function judge_include(folder, rank, mark, header)
+local function judge_include(path, folder, rank, mark, header)
   local owner = owner_of(header)
   if owner then
     if owner ~= folder then return ("includes <%s>: only core/%s may"):format(header, owner) end
   elseif mark == '"' then
-    return judge_quoted(folder, rank, header)
+    return judge_quoted(path, folder, rank, header)
   end
 end
 
@@ -103,9 +108,9 @@ local function judge(path, text)
     local why
     if folder then
       local mark, header = line:match '^%s*#%s*include%s*(["<])([^">]+)[">]'
-      why = header and judge_include(folder, rank, mark, header)
+      why = header and judge_include(path, folder, rank, mark, header)
     else
-      local name = not line:match "^%s*%-%-" and line:match "%f[%w_.:]require%s*%(?%s*[\"']([^\"']+)[\"']"
+      local name = not line:match "^%s*%-%-" and line:match "%f[%w_.:]require%s*%(?%s*[\"']([%w_.-]+)[\"']"
       why = name and judge_require(path, name)
     end
     if why then wrong[#wrong + 1] = { number, why } end

@@ -40,6 +40,9 @@ describe("layers", function()
 
   it("judges specs like their folder", function()
     assert.is_nil(why("spec/core/http/parse_spec.c", '#include "http/parse.h"\n#include "support/spec.h"\n'))
+    assert.is_nil(why("spec/core/http/parse_spec.c", '#include "rig.h"\n#include "core/http/cases.h"\n'))
+    assert.is_not_nil(why("spec/core/http/parse_spec.c", '#include "core/loop/rig.h"\n'))
+    assert.is_not_nil(why("core/http/parse.c", '#include "core/http/cases.h"\n'))
     assert.is_not_nil(why("spec/core/http/parse_spec.c", '#include "serve/problem.h"\n'))
   end)
 
