@@ -1,10 +1,12 @@
 /* connect.c - turns a host and a port into a connected stream, under one deadline.
  *
- * DESIGN  LOOKING_UP -> CONNECTING [on_uv_looked_up]   CONNECTING -> CONNECTING, next address [on_uv_connected, on_late]
+ * DESIGN  LOOKING_UP -> CONNECTING [on_uv_looked_up]
+ *         CONNECTING -> CONNECTING, to the next address [on_uv_connected, on_late]
  *         any -> gone [finish: calls on_connected; stream_connect_cancel: does not]
- *         Addresses are tried in the order the resolver gives. Each gets an equal share of the time that is left, so a dead
- *         first one does not eat the deadline of a live second one. Literals and unix sockets skip the lookup.
- *         A lookup or an attempt that is given up outlives us: it forgets its owner and frees itself when libuv is done with it.
+ *         Addresses are tried in the order the resolver gives. Each gets an equal share of the time that is left, so
+ *         a dead first one does not eat the deadline of a live second one. Literals and unix sockets skip the lookup.
+ *         A lookup or an attempt that is given up outlives us: it forgets its owner and frees itself when libuv is
+ *         done with it.
  * HOLDS   At most one lookup or attempt is ours. The timer is set from on_start to the end.
  * Path:   redis/connection > [loop/connect] > loop/stream
  */

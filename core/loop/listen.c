@@ -1,10 +1,12 @@
 /* listen.c - accepts connections and hands them over as streams.
  *
- * DESIGN  The listening socket is ours, watched for readiness, and accepted from by hand: libuv 1.44 has no SO_REUSEPORT, and
- *         when descriptors run out and two threads race for the last one, its accept loop never returns.
- *         Out of descriptors: give up the spare one, accept with it, close both, take a new spare; the peer sees a close
- *         at once instead of hanging in the backlog. Where not even that works, rest a little.
- *         OPEN -> RESTING [rest]   RESTING -> OPEN [on_rested]   any -> CLOSING [stream_listener_close] -> gone [on_gone]
+ * DESIGN  The listening socket is ours, watched for readiness, and accepted from by hand: libuv 1.44 has no
+ *         SO_REUSEPORT, and when descriptors run out and two threads race for the last one, its accept loop never
+ *         returns.
+ *         Out of descriptors: give up the spare one, accept with it, close both, take a new spare; the peer sees a
+ *         close at once instead of hanging in the backlog. Where not even that works, rest a little.
+ *         OPEN -> RESTING [rest]   RESTING -> OPEN [on_rested]
+ *         any -> CLOSING [stream_listener_close]   CLOSING -> gone [on_gone]
  * HOLDS   At most BATCH accepts a turn; a log line about refused connections at most once a second.
  * Path:   http/server > [loop/listen] > loop/stream, loop/watch
  */

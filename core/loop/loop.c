@@ -1,7 +1,8 @@
 /* loop.c - turns a libuv loop into turns: sockets, posts, timers, deferred tasks, hooks, wait.
  *
- * DESIGN  libuv calls sockets as it leaves its wait and `prepare` as it is about to enter it, so prepare is the end of a turn and does
- *         all that is not a socket. Sockets come first on purpose: an answer that has arrived beats its own deadline.
+ * DESIGN  libuv calls sockets as it leaves its wait and `prepare` as it is about to enter it, so prepare is the end
+ *         of a turn and does all that is not a socket. Sockets come first on purpose: an answer that has arrived
+ *         beats its own deadline.
  *         A post is a push on a lock-free stack and, only when the loop waits (or is about to), one eventfd write:
  *           loop:   is_waiting = true;  then look at `posted`        (both sequentially consistent, so one of
  *           poster: push on `posted`;   then look at is_waiting       the two sees the other)

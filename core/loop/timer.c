@@ -1,14 +1,15 @@
 /* timer.c - deadlines by the thousand, on one hierarchical wheel for each loop.
  *
- * DESIGN  Time is counted in ticks of 4 ms. A timer lies at the level of the highest 6-bit digit in which its due tick differs
- *         from the wheel's tick, in the slot that digit names:
- *             level 0: due within this round of 64 ticks (256 ms); level 1: within 16 s; level 2: 17 min; ... level 6: 557 years.
+ * DESIGN  Time is counted in ticks of 4 ms. A timer lies at the level of the highest 6-bit digit in which its due
+ *         tick differs from the wheel's tick, in the slot that digit names:
+ *             level 0: due within this round of 64 ticks (256 ms); 1: within 16 s; 2: 17 min; ... 6: 557 years.
  *         So on each level every filled slot lies ahead of the wheel, the lowest filled level holds what is next, and
- *         finding it is one count of trailing zeros. When the wheel reaches a slot, what is due is called and the rest moves down.
- *         Starting a set timer again for later (what every request does with its connection's timer) only writes the new time:
- *         the slot finds out when it is reached.
+ *         finding it is one count of trailing zeros. When the wheel reaches a slot, what is due is called and the
+ *         rest moves down. Starting a set timer again for later (what every request does with its connection's
+ *         timer) only writes the new time: the slot finds out when it is reached.
  *         STOPPED -> SET [timer_start]   SET -> STOPPED [timer_stop, or just before on_due]
- * HOLDS   loop != NULL exactly while SET. Nothing is called before its time, or later than a tick after a turn began at it.
+ * HOLDS   loop != NULL exactly while SET. Nothing is called before its time, or later than a tick after a turn began
+ *         at it.
  * Path:   anyone > [loop/timer] > loop/loop
  */
 #include "loop/timer.h"

@@ -1,8 +1,8 @@
 /* watch.c - tells when a file descriptor that somebody else owns can be read or written.
  *
  * DESIGN  libuv changes interest with two system calls, so a smaller interest is not carried out at once: `armed` may
- *         hold more than `wanted`, and only an event that nobody wants makes the two equal. libuv disarms a watch whose fd is
- *         in error; watch_set arms it again.
+ *         hold more than `wanted`, and only an event that nobody wants makes the two equal. libuv disarms a watch
+ *         whose fd is in error; watch_set arms it again.
  * HOLDS   wanted is a subset of armed, except after an error.
  * Path:   postgres/connection > [loop/watch] > loop/loop
  */

@@ -1,7 +1,7 @@
 /* work.c - a few threads for what blocks or computes long, and a bounded queue before them.
  *
- * DESIGN  One lock guards the queue; pieces are milliseconds long, so it is never contended. libuv's own pool is left to
- *         name lookups: its queue has no bound, and four slow lookups would hold up every password.
+ * DESIGN  One lock guards the queue; pieces are milliseconds long, so it is never contended. libuv's own pool is
+ *         left to name lookups: its queue has no bound, and four slow lookups would hold up every password.
  *         QUEUED -> RUNNING [take]   RUNNING -> DONE [run_crew]   QUEUED -> DONE as cancelled [work_cancel, work_close]
  *         DONE: on_done is called on the loop, by a post.
  * HOLDS   Exactly the QUEUED pieces are on crew.queue, at most queue_max of them.

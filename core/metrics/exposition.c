@@ -1,8 +1,9 @@
 /* exposition.c - all metrics as Prometheus text, format 0.0.4.
  *
  * DESIGN  https://prometheus.io/docs/instrumenting/exposition_formats/: HELP and TYPE once for each family, its series
- *         together, histograms as cumulative buckets with le, then _sum and _count. Durations are seconds here and nanoseconds
- *         inside. The bucket that holds a bound counts as below it, so le is exact for the bound itself and up to 1.6 % wide.
+ *         together, histograms as cumulative buckets with le, then _sum and _count. Durations are seconds here and
+ *         nanoseconds inside. The bucket that holds a bound counts as below it, so le is exact for the bound itself
+ *         and up to 1.6 % wide.
  * Path:   serve/admin > [metrics/exposition] > metrics/histogram
  */
 #include "base/json.h"

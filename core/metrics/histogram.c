@@ -1,8 +1,9 @@
 /* histogram.c - distributions kept in log-linear buckets: any quantile later, within 1 %, from a few adds now.
  *
- * DESIGN  Values below 64 have a bucket each; above, every doubling (octave) is cut into 64 equal steps, as HdrHistogram does
- *         (Gil Tene). A quantile is the middle of its bucket: off by 1/128 of the value at most. An octave costs 512 bytes, and
- *         only once a thread has seen a value in it; a histogram that nobody feeds costs nothing.
+ * DESIGN  Values below 64 have a bucket each; above, every doubling (octave) is cut into 64 equal steps, as
+ *         HdrHistogram does (Gil Tene). A quantile is the middle of its bucket: off by 1/128 of the value at most.
+ *         An octave costs 512 bytes, and only once a thread has seen a value in it; a histogram that nobody feeds
+ *         costs nothing.
  * HOLDS   The count is the sum of the buckets, so a reader never sees the two differ.
  * Path:   everyone > [metrics/histogram] > metrics/shard
  */

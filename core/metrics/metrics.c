@@ -1,10 +1,11 @@
 /* metrics.c - the register of all metrics: families by name, series by labels; counters and gauges.
  *
- * DESIGN  Registering takes a lock and happens once for each series; who feeds keeps the pointer. A series is an id, the number
- *         of its cell in every thread's shard. Where the number of series has a limit, strangers (a label taken
- *         from a request) cannot use up memory: beyond it they all count on the family's "other" series.
+ * DESIGN  Registering takes a lock and happens once for each series; who feeds keeps the pointer. A series is an id,
+ *         the number of its cell in every thread's shard. Where the number of series has a limit, strangers (a label
+ *         taken from a request) cannot use up memory: beyond it they all count on the family's "other" series.
  *         Misuse (a bad name, one name with two kinds) is logged and counts on a sink, as does want of memory.
- * HOLDS   series_count <= series_max, not counting one "other" for each family. Ids are never reused before metrics_close.
+ * HOLDS   series_count <= series_max, not counting one "other" for each family. Ids are never reused before
+ *         metrics_close.
  * Path:   everyone > [metrics/metrics] > metrics/shard
  */
 #include "metrics/metrics.h"

@@ -70,7 +70,8 @@ static double max_fds(void)
     return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (double)limit.rlim_cur : -1;
 }
 
-/* Field 22 of /proc/self/stat: clock ticks from boot to our start. The name in field 2 may hold anything but ends at the last ')'. */
+/* Field 22 of /proc/self/stat: clock ticks from boot to our start. Field 2, the program's name, may hold anything; it
+ * ends at the last ')'. */
 static double start_seconds(void)
 {
     char text[1024];

@@ -1,8 +1,8 @@
-/* shard.c - every thread counts in cells of its own, so feeding a metric never waits and never moves a cache line.
+/* shard.c - every thread counts in cells of its own, so feeding a metric waits for nobody.
  *
- * DESIGN  A shard holds the cells of all series, by id, in chunks that are made when the thread first needs them; no line of
- *         memory belongs to two threads. A thread takes a free shard when it first feeds a metric and gives it back when it
- *         ends; the next thread goes on from the same numbers, so nothing is lost. Beyond 64 threads the rest share one.
+ * DESIGN  A shard holds the cells of all series, by id, in chunks that are made when the thread first needs them.
+ *         A thread takes a free shard when it first feeds a metric and gives it back when it ends; the next thread
+ *         goes on from the same numbers, so nothing is lost. Beyond 64 threads the rest share one.
  *         FREE -> TAKEN [join]   TAKEN -> FREE [leave, at the thread's end]
  * HOLDS   A cell of a shard that is not shared has one writer. Cells only go away in shards_close.
  * Path:   metrics/metrics, metrics/histogram > [metrics/shard]

@@ -212,6 +212,48 @@ static void posts_of_many_threads_all_run_each_threads_in_order(void **state)
     free(posts);
 }
 
+/* Write calls of this process so far. */
+static uint64_t count_writes(void)
+{
+    char text[512];
+    int fd = open("/proc/self/io", O_RDONLY | O_CLOEXEC);
+    ssize_t len = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    char *at = strstr(text, "syscw: ");
+    return at ? strtoull(at + 7, NULL, 10) : 0;
+}
+
+static void count(void *arg) { ++*(unsigned *)arg; }
+
+static void post_all(void *arg)
+{
+    struct loop_task *tasks = arg;
+    for (unsigned i = 0; i < 1000; i++)
+        loop_post(loop, &tasks[i]);
+}
+
+static void many_posts_wake_the_loop_once(void **state)
+{
+    (void)state;
+    static struct loop_task tasks[1000];
+    unsigned ran = 0;
+    for (unsigned i = 0; i < COUNT_OF(tasks); i++)
+        tasks[i] = (struct loop_task){ .run = count, .arg = &ran };
+    uint64_t before = count_writes();
+    post_all(tasks); /* while the loop waits: the first one wakes it */
+    assert_in_range(count_writes() - before, 0, 1);
+    loop_turn(loop, 0, NULL);
+    assert_int_equal(ran, 1000);
+
+    struct loop_task busy = { .run = post_all, .arg = tasks };
+    loop_defer(loop, &busy);
+    before = count_writes();
+    loop_turn(loop, 0, NULL); /* while it works: it looks before it waits */
+    assert_int_equal(count_writes() - before, 0);
+    assert_int_equal(ran, 2000);
+}
+
 static struct loop_task reply_task;
 static bool has_reply;
 static void on_reply(void *arg)
@@ -369,6 +411,7 @@ int main(void)
                                         close_loop),
         cmocka_unit_test_setup_teardown(a_hook_may_remove_itself_and_others, open_loop, close_loop),
         cmocka_unit_test_setup_teardown(posts_of_many_threads_all_run_each_threads_in_order, open_loop, close_loop),
+        cmocka_unit_test_setup_teardown(many_posts_wake_the_loop_once, open_loop, close_loop),
         cmocka_unit_test_setup_teardown(a_post_wakes_a_waiting_loop_at_once, open_loop, close_loop),
         cmocka_unit_test_setup_teardown(loop_stop_ends_loop_run_from_another_thread, open_loop, close_loop),
         cmocka_unit_test_setup_teardown(the_load_is_the_time_between_waits, open_loop, close_loop),
