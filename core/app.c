@@ -14,6 +14,9 @@
  */
 #include "app.h"
 
+#include "database.h"
+#include "options.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "loop/signal.h"
@@ -21,10 +24,8 @@
 #include "loop/work.h"
 #include "metrics/metrics.h"
 #include "notify.h"
-#include "postgres/engine.h"
 #include "serve/admin.h"
 #include "serve/response.h"
-#include "sqlite/engine.h"
 #include "worker.h"
 
 #include <signal.h>
@@ -33,7 +34,6 @@
 #include <unistd.h>
 
 enum {
-    WORKERS_MAX = 256,
     WORK_THREADS = 4,
     WORK_QUEUE = 1024,
     SERIES_MAX = 10000,
@@ -67,10 +67,6 @@ struct app {
     int exit_code;
     char why[WHY_BYTES];
     struct {
-        struct metric_counter *reads, *writes, *commits, *busy;
-        struct sqlite_stats before;
-    } sqlite;
-    struct {
         struct metric_gauge *entries, *bytes, *limit;
         struct metric_counter *hits, *misses, *evictions;
         struct cache_stats before;
@@ -79,29 +75,15 @@ struct app {
 
 /* --- settings --------------------------------------------------------------------------------------------------- */
 
-static int64_t setting(struct app *app, const char *path, int64_t missing)
-{
-    int64_t value;
-    return script_setting_int(app->vm, path, &value) ? value : missing;
-}
-
-static unsigned setting_unsigned(struct app *app, const char *path) { return (unsigned)setting(app, path, 0); }
-
-static struct str setting_text(struct app *app, const char *path)
-{
-    struct str text;
-    return script_setting_text(app->vm, path, &text) ? text : STR_NONE;
-}
-
 static void setup_log(struct app *app)
 {
     static const char *const levels[] = { "debug", "info", "warn", "error" };
     enum log_level level = LOG_INFO;
-    struct str text = setting_text(app, "log.level");
+    struct str text = option_text(app->vm, "log.level");
     for (unsigned i = 0; i < sizeof levels / sizeof *levels; i++)
         if (str_is(text, str_of(levels[i])))
             level = (enum log_level)i;
-    log_setup(level, str_is(setting_text(app, "log.format"), STR("json")) ? LOG_JSON : LOG_LOGFMT, 2);
+    log_setup(level, str_is(option_text(app->vm, "log.format"), STR("json")) ? LOG_JSON : LOG_LOGFMT, 2);
 }
 
 /* "127.0.0.1:8080", "[::1]:8080" or "/path"; the schema has checked the form. */
@@ -125,15 +107,15 @@ static struct http_settings http_of(struct app *app)
     struct http_settings http;
     http_settings_default(&http);
     http.host = app->host;
-    http.limits.line_bytes = (size_t)setting(app, "http.line_max", 8192);
-    http.limits.head_bytes = (size_t)setting(app, "http.head_max", 32768);
-    http.limits.fields_max = setting_unsigned(app, "http.fields_max");
-    http.limits.body_bytes = (size_t)setting(app, "http.body_max", 1048576);
-    http.header_ms = setting_unsigned(app, "http.header_timeout");
-    http.body_ms = setting_unsigned(app, "http.body_timeout");
-    http.idle_ms = setting_unsigned(app, "http.idle_timeout");
-    http.write_ms = setting_unsigned(app, "http.write_timeout");
-    http.conns_max = setting_unsigned(app, "http.connections_max");
+    http.limits.line_bytes = (size_t)option_int(app->vm, "http.line_max", 8192);
+    http.limits.head_bytes = (size_t)option_int(app->vm, "http.head_max", 32768);
+    http.limits.fields_max = option_unsigned(app->vm, "http.fields_max");
+    http.limits.body_bytes = (size_t)option_int(app->vm, "http.body_max", 1048576);
+    http.header_ms = option_unsigned(app->vm, "http.header_timeout");
+    http.body_ms = option_unsigned(app->vm, "http.body_timeout");
+    http.idle_ms = option_unsigned(app->vm, "http.idle_timeout");
+    http.write_ms = option_unsigned(app->vm, "http.write_timeout");
+    http.conns_max = option_unsigned(app->vm, "http.connections_max");
     return http;
 }
 
@@ -146,43 +128,6 @@ static unsigned workers_wanted(struct app *app)
 }
 
 /* --- the database ----------------------------------------------------------------------------------------------- */
-
-static enum fail open_sqlite(struct app *app)
-{
-    char path[4096];
-    struct str file = setting_text(app, "database.sqlite.path"), folder = setting_text(app, "config_folder");
-    bool is_absolute = file.data[0] == '/';
-    snprintf(path, sizeof path, "%.*s%.*s", is_absolute ? 0 : (int)folder.len, folder.data ? folder.data : "",
-             (int)file.len, file.data);
-    struct sqlite_settings settings = { .path = path,
-                                        .readers = setting_unsigned(app, "database.sqlite.readers"),
-                                        .queue_max = setting_unsigned(app, "database.sqlite.queue_max"),
-                                        .busy_ms = setting_unsigned(app, "database.sqlite.busy_timeout"),
-                                        .create = script_setting_bool(app->vm, "database.sqlite.create") };
-    return sqlite_engine_open(&settings, &app->sql, app->why, sizeof app->why);
-}
-
-static enum fail open_postgres(struct app *app)
-{
-    struct postgres_settings settings = postgres_settings_default();
-    char conninfo[4096];
-    struct str url = setting_text(app, "database.postgres.primary");
-    snprintf(conninfo, sizeof conninfo, "%.*s", (int)url.len, url.data);
-    settings.conninfo = conninfo;
-    settings.min_size = setting_unsigned(app, "database.postgres.pool.min_size");
-    settings.max_size = setting_unsigned(app, "database.postgres.pool.max_size");
-    settings.max_waiting = setting_unsigned(app, "database.postgres.pool.max_waiting");
-    settings.idle_timeout_ms = setting_unsigned(app, "database.postgres.pool.idle_timeout");
-    settings.max_lifetime_ms = setting_unsigned(app, "database.postgres.pool.max_lifetime");
-    settings.acquire_timeout_ms = setting_unsigned(app, "database.postgres.pool.acquire_timeout");
-    settings.connect_timeout_ms = setting_unsigned(app, "database.postgres.pool.connect_timeout");
-    settings.statement_timeout_ms = setting_unsigned(app, "database.postgres.pool.statement_timeout");
-    settings.idle_in_transaction_ms = setting_unsigned(app, "database.postgres.pool.idle_in_transaction");
-    struct loop *loops[WORKERS_MAX + 1] = { app->loop };
-    for (unsigned i = 0; i < app->worker_count; i++)
-        loops[1 + i] = worker_loop(app->workers[i]);
-    return postgres_engine_open(&settings, loops, 1 + app->worker_count, &app->sql, app->why, sizeof app->why);
-}
 
 static bool is_database_ready(void *arg, char *why, size_t why_bytes)
 {
@@ -248,27 +193,6 @@ static void collect_l1(void *arg)
     metric_add(app->l1.misses, now.misses - app->l1.before.misses);
     metric_add(app->l1.evictions, now.evictions - app->l1.before.evictions);
     app->l1.before = now;
-}
-
-static void collect_sqlite(void *arg)
-{
-    struct app *app = arg;
-    struct sqlite_stats now = sqlite_engine_stats(app->sql);
-    metric_add(app->sqlite.reads, now.reads - app->sqlite.before.reads);
-    metric_add(app->sqlite.writes, now.writes - app->sqlite.before.writes);
-    metric_add(app->sqlite.commits, now.commits - app->sqlite.before.commits);
-    metric_add(app->sqlite.busy, now.busy - app->sqlite.before.busy);
-    app->sqlite.before = now;
-}
-
-static void register_sqlite(struct app *app)
-{
-    app->sqlite.reads = metric_counter("wick_sqlite_reads_total", "Statements that read the SQLite file.", "");
-    app->sqlite.writes = metric_counter("wick_sqlite_writes_total", "Statements that wrote to the SQLite file.", "");
-    app->sqlite.commits = metric_counter("wick_sqlite_commits_total",
-                                         "Commits; fewer than writes where writes shared one.", "");
-    app->sqlite.busy = metric_counter("wick_sqlite_busy_total", "Waits for a lock that another program held.", "");
-    metrics_on_collect(collect_sqlite, app);
 }
 
 static void register_metrics(struct app *app)
@@ -386,9 +310,9 @@ static enum fail open_shared(struct app *app)
     if (!fail)
         fail = loop_open("main", &app->loop);
     if (!fail)
-        fail = cache_store_open((size_t)setting(app, "cache.memory", 64 << 20), &app->store);
+        fail = cache_store_open((size_t)option_int(app->vm, "cache.memory", 64 << 20), &app->store);
     if (!fail)
-        fail = cache_flights_open(setting_unsigned(app, "cache.waiting_max"), &app->flights);
+        fail = cache_flights_open(option_unsigned(app->vm, "cache.waiting_max"), &app->flights);
     if (fail)
         return fail;
     serve_response_open();
@@ -396,21 +320,13 @@ static enum fail open_shared(struct app *app)
     return FAIL_OK;
 }
 
-static enum fail open_engine(struct app *app)
-{
-    bool has_sqlite = setting_text(app, "database.sqlite.path").len > 0;
-    enum fail fail = has_sqlite ? open_sqlite(app) : open_postgres(app);
-    if (!fail && has_sqlite)
-        register_sqlite(app);
-    return fail;
-}
-
 static enum fail open_keeper(struct app *app, struct str settings_json)
 {
     app->cache = (struct cache){ .store = app->store, .flights = app->flights, .loop = app->loop };
-    struct script_services services = {
-        .loop = app->loop, .sql = app->sql, .cache = &app->cache, .memory_max = (size_t)setting(app, "lua.memory", 0)
-    };
+    struct script_services services = { .loop = app->loop,
+                                        .sql = app->sql,
+                                        .cache = &app->cache,
+                                        .memory_max = (size_t)option_int(app->vm, "lua.memory", 0) };
     enum fail fail = script_vm_open(&services, &app->keeper, app->why, sizeof app->why);
     return fail ? fail : script_vm_boot(app->keeper, settings_json, app->why, sizeof app->why);
 }
@@ -440,7 +356,7 @@ static enum fail probe_port(struct app *app, int *port)
 static enum fail open_workers(struct app *app, struct str settings_json)
 {
     unsigned count = workers_wanted(app);
-    split_address(setting_text(app, "listen"), app->host, sizeof app->host, &app->port);
+    split_address(option_text(app->vm, "listen"), app->host, sizeof app->host, &app->port);
     if (app->host[0] == '/')
         count = 1; /* a unix socket has one owner */
     struct worker_settings *settings = &app->worker_settings;
@@ -448,17 +364,17 @@ static enum fail open_workers(struct app *app, struct str settings_json)
                                           .flights = app->flights,
                                           .http = http_of(app),
                                           .settings_json = settings_json,
-                                          .lua_memory = (size_t)setting(app, "lua.memory", 0),
-                                          .redis_prefix = setting_text(app, "cache.redis.prefix") };
+                                          .lua_memory = (size_t)option_int(app->vm, "lua.memory", 0),
+                                          .redis_prefix = option_text(app->vm, "cache.redis.prefix") };
     settings->http.reuse_port = count > 1;
     settings->http.conns_max = settings->http.conns_max / count + 1;
-    struct str url = setting_text(app, "cache.redis.url");
+    struct str url = option_text(app->vm, "cache.redis.url");
     if (url.len > 0) {
         enum fail fail = redis_settings_read(url, &app->redis, app->why, sizeof app->why);
         if (fail)
             return fail;
-        app->redis.connect_ms = setting_unsigned(app, "cache.redis.connect_timeout");
-        app->redis.command_ms = setting_unsigned(app, "cache.redis.timeout");
+        app->redis.connect_ms = option_unsigned(app->vm, "cache.redis.connect_timeout");
+        app->redis.command_ms = option_unsigned(app->vm, "cache.redis.timeout");
         settings->redis = &app->redis;
     }
     enum fail fail = count > 1 ? probe_port(app, &app->port) : FAIL_OK;
@@ -486,7 +402,7 @@ static enum fail serve_workers(struct app *app)
 
 static enum fail open_admin(struct app *app)
 {
-    struct str text = setting_text(app, "admin");
+    struct str text = option_text(app->vm, "admin");
     if (text.len == 0)
         return FAIL_OK;
     char host[256];
@@ -520,7 +436,7 @@ static enum fail open_signals(struct app *app)
 
 static void say_listening(struct app *app)
 {
-    struct str admin = setting_text(app, "admin");
+    struct str admin = option_text(app->vm, "admin");
     log_line(LOG_INFO, "listening", LOG_TEXT("host", app->host), LOG_INT("port", app->port),
              LOG_INT("workers", app->worker_count), LOG_TEXT("database", app->sql->ops->dialect),
              LOG_TEXT("redis", app->worker_settings.redis ? app->redis.host : "none"),
@@ -535,13 +451,13 @@ int app_serve(void *arg, struct script_vm *vm, struct str settings_json)
     if (!app)
         return 1;
     app->vm = vm;
-    app->drain_ms = setting(app, "http.drain_timeout", 30000);
+    app->drain_ms = option_int(app->vm, "http.drain_timeout", 30000);
     setup_log(app);
     enum fail fail = open_shared(app);
     if (!fail)
         fail = open_workers(app, settings_json);
     if (!fail)
-        fail = open_engine(app);
+        fail = database_open(app->vm, app->loop, app->workers, app->worker_count, &app->sql, app->why, sizeof app->why);
     if (!fail)
         fail = open_keeper(app, settings_json);
     if (!fail)

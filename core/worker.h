@@ -13,6 +13,8 @@
 #include "redis/redis.h"
 #include "sql/engine.h"
 
+#define WORKERS_MAX 256
+
 struct worker;
 struct worker_settings { /* borrowed for the worker's life */
     struct cache_store *store;

@@ -1,0 +1,92 @@
+/* database.c - the engine the settings name, opened, and SQLite's work as metrics.
+ *
+ * HOLDS   At most one engine for the process, so what is counted of it stands here once. It is counted until metrics_close;
+ *         whoever closes the engine serves no metrics any more.
+ * Path:   app > [database] > sqlite/engine, postgres/engine
+ */
+#include "database.h"
+
+#include "metrics/metrics.h"
+#include "options.h"
+#include "postgres/engine.h"
+#include "sqlite/engine.h"
+
+#include <stdio.h>
+
+static struct {
+    struct sql_engine *engine;
+    struct metric_counter *reads, *writes, *commits, *busy;
+    struct sqlite_stats before;
+} sqlite;
+
+static void collect_sqlite(void *arg)
+{
+    (void)arg;
+    struct sqlite_stats now = sqlite_engine_stats(sqlite.engine);
+    metric_add(sqlite.reads, now.reads - sqlite.before.reads);
+    metric_add(sqlite.writes, now.writes - sqlite.before.writes);
+    metric_add(sqlite.commits, now.commits - sqlite.before.commits);
+    metric_add(sqlite.busy, now.busy - sqlite.before.busy);
+    sqlite.before = now;
+}
+
+static void register_sqlite(struct sql_engine *engine)
+{
+    sqlite.engine = engine;
+    sqlite.before = (struct sqlite_stats){ 0 };
+    sqlite.reads = metric_counter("wick_sqlite_reads_total", "Statements that read the SQLite file.", "");
+    sqlite.writes = metric_counter("wick_sqlite_writes_total", "Statements that wrote to the SQLite file.", "");
+    sqlite.commits = metric_counter("wick_sqlite_commits_total", "Commits; fewer than writes where writes shared one.",
+                                    "");
+    sqlite.busy = metric_counter("wick_sqlite_busy_total", "Waits for a lock that another program held.", "");
+    metrics_on_collect(collect_sqlite, NULL);
+}
+
+static enum fail open_sqlite(struct script_vm *vm, struct sql_engine **out, char *why, size_t why_bytes)
+{
+    char path[4096];
+    struct str file = option_text(vm, "database.sqlite.path"), folder = option_text(vm, "config_folder");
+    bool is_absolute = file.data[0] == '/';
+    snprintf(path, sizeof path, "%.*s%.*s", is_absolute ? 0 : (int)folder.len, folder.data ? folder.data : "",
+             (int)file.len, file.data);
+    struct sqlite_settings settings = { .path = path,
+                                        .readers = option_unsigned(vm, "database.sqlite.readers"),
+                                        .queue_max = option_unsigned(vm, "database.sqlite.queue_max"),
+                                        .busy_ms = option_unsigned(vm, "database.sqlite.busy_timeout"),
+                                        .create = script_setting_bool(vm, "database.sqlite.create") };
+    return sqlite_engine_open(&settings, out, why, why_bytes);
+}
+
+static enum fail open_postgres(struct script_vm *vm, struct loop *main_loop, struct worker *const *workers,
+                               unsigned worker_count, struct sql_engine **out, char *why, size_t why_bytes)
+{
+    struct postgres_settings settings = postgres_settings_default();
+    char conninfo[4096];
+    struct str url = option_text(vm, "database.postgres.primary");
+    snprintf(conninfo, sizeof conninfo, "%.*s", (int)url.len, url.data);
+    settings.conninfo = conninfo;
+    settings.min_size = option_unsigned(vm, "database.postgres.pool.min_size");
+    settings.max_size = option_unsigned(vm, "database.postgres.pool.max_size");
+    settings.max_waiting = option_unsigned(vm, "database.postgres.pool.max_waiting");
+    settings.idle_timeout_ms = option_unsigned(vm, "database.postgres.pool.idle_timeout");
+    settings.max_lifetime_ms = option_unsigned(vm, "database.postgres.pool.max_lifetime");
+    settings.acquire_timeout_ms = option_unsigned(vm, "database.postgres.pool.acquire_timeout");
+    settings.connect_timeout_ms = option_unsigned(vm, "database.postgres.pool.connect_timeout");
+    settings.statement_timeout_ms = option_unsigned(vm, "database.postgres.pool.statement_timeout");
+    settings.idle_in_transaction_ms = option_unsigned(vm, "database.postgres.pool.idle_in_transaction");
+    struct loop *loops[WORKERS_MAX + 1] = { main_loop };
+    for (unsigned i = 0; i < worker_count; i++)
+        loops[1 + i] = worker_loop(workers[i]);
+    return postgres_engine_open(&settings, loops, 1 + worker_count, out, why, why_bytes);
+}
+
+enum fail database_open(struct script_vm *vm, struct loop *main_loop, struct worker *const *workers,
+                        unsigned worker_count, struct sql_engine **out, char *why, size_t why_bytes)
+{
+    if (option_text(vm, "database.sqlite.path").len == 0)
+        return open_postgres(vm, main_loop, workers, worker_count, out, why, why_bytes);
+    enum fail fail = open_sqlite(vm, out, why, why_bytes);
+    if (!fail)
+        register_sqlite(*out);
+    return fail;
+}
