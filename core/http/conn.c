@@ -109,6 +109,8 @@ static void linger(struct http_conn *conn)
 
 /* --- time --- */
 
+/* The timer of a state that has no time limit is left to come and find nothing to do: stopping and starting it again
+ * would cost each request more. */
 static void arm(struct http_conn *conn)
 {
     uint64_t due = conn->due_ms, now = now_ms(conn);
@@ -120,8 +122,6 @@ static void arm(struct http_conn *conn)
         due = conn->write_due_ms;
     if (due)
         timer_start(conn->server->loop, &conn->timer, due > now ? due - now : 0, on_timer, conn);
-    else
-        timer_stop(&conn->timer);
 }
 
 /* True when the client received nothing for write_ms. What the kernel buffers (megabytes) counts as not received, or a

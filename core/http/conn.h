@@ -89,6 +89,7 @@ struct http_server {
     struct http_settings settings;
     struct http_handler handler;
     struct stream_listener *listener;
+    char *local_path;                 /* of the unix socket, or NULL */
     struct list conns, slots;
     unsigned slot_count;
     struct http_conn *collecting;     /* whose read callback runs: its replies wait in `out` for the end of it */
@@ -149,6 +150,9 @@ bool http_reply_is_bodyless(const struct http_request *request, int status);
 /* streaming.c */
 void http_streaming_push(struct http_conn *conn);      /* end of turn */
 void http_streaming_drained(struct http_conn *conn);   /* a queued write is done */
+
+/* local.c */
+MUST_USE enum fail http_local_listen(const char *path, int backlog, int *out, char *why, size_t why_bytes);
 
 /* server.c */
 void http_server_conn_gone(struct http_server *server, struct http_conn *conn);

@@ -32,7 +32,7 @@ struct http_head {
 struct http_limits { size_t line_bytes, head_bytes; unsigned fields_max; size_t body_bytes; };  /* defaults 8 KiB, 32 KiB, 100, 1 MiB */
 
 enum http_parse { HTTP_PARSE_MORE, HTTP_PARSE_DONE, HTTP_PARSE_BAD };
-struct http_parse_error { int status; const char *why; };   /* 400, 414, 431, 501, 505, and a phrase */
+struct http_parse_error { int status; const char *why; };   /* 400, 414, 417, 431, 501, 505, and a phrase */
 
 /* *scanned starts at 0 for each head and is kept between calls with the same growing bytes. head is filled on DONE only. */
 enum http_parse http_parse_head(struct str bytes, const struct http_limits *limits, size_t *scanned, struct http_head *head,

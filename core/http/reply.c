@@ -19,9 +19,9 @@
     S(201, "Created")                                                                                                  \
     S(202, "Accepted")                                                                                                 \
     S(203, "Non-Authoritative Information")                                                                            \
-    S(204, "No Content") S(205, "Reset Content") S(206, "Partial Content") S(207, "Multi-Status")                      \
-        S(300, "Multiple Choices") S(301, "Moved Permanently") S(302, "Found") S(303, "See Other") S(304,              \
-                                                                                                     "Not Modified")   \
+    S(204, "No Content")                                                                                               \
+    S(205, "Reset Content") S(206, "Partial Content") S(207, "Multi-Status") S(300, "Multiple Choices")                \
+        S(301, "Moved Permanently") S(302, "Found") S(303, "See Other") S(304, "Not Modified")                         \
             S(307, "Temporary Redirect") S(308, "Permanent Redirect") S(400, "Bad Request") S(401, "Unauthorized")     \
                 S(402, "Payment Required") S(403, "Forbidden") S(404, "Not Found") S(405, "Method Not Allowed")        \
                     S(406, "Not Acceptable") S(407, "Proxy Authentication Required") S(408, "Request Timeout")         \

@@ -22,7 +22,8 @@ struct http_reply {
 /* The request is gone after this. */
 void http_reply_send(struct http_request *request, const struct http_reply *reply);
 
-/* A reply in pieces: chunked on 1.1 (closing on 1.0). on_room: the queue fell under 64 KiB, or the client is gone (fail). */
+/* A reply in pieces: chunked on 1.1 (closing on 1.0). on_room: the queue fell under 64 KiB, or the client is gone (fail, once).
+ * FAIL_CLOSED (aborted) and FAIL_NOMEM: nothing was begun, a reply is still owed. The request lives until http_reply_end. */
 struct http_streaming;
 typedef void http_on_room(void *arg, enum fail fail);
 MUST_USE enum fail http_reply_begin(struct http_request *request, const struct http_reply *head, http_on_room *on_room, void *arg,

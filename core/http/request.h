@@ -1,8 +1,8 @@
 /* request.h - one request while it is being answered.
  *
  * Lives from its complete head until its reply is handed over. Slices in `head`, `body` and `params` are valid at any time
- * until the reply, but they MOVE once, when on_request returns without having replied (the bytes are then copied out of the
- * read buffer): hold the request, not pointers into it.
+ * until the reply, but they MOVE once, when on_request returns without having replied, or between on_head and on_request when
+ * the body is still to come (the bytes are then copied out of the read buffer): hold the request, not pointers into it.
  */
 #ifndef HTTP_REQUEST_H
 #define HTTP_REQUEST_H

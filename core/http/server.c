@@ -13,6 +13,7 @@
 #include "http/problem.h"
 
 #include <assert.h>
+#include <unistd.h>
 
 enum { REFUSED_AT_ONCE = 256 };
 
@@ -75,6 +76,7 @@ static void free_server(struct http_server *server)
     http_out_clear(&server->out);
     http_out_clear(&server->late);
     timer_stop(&server->drain_timer);
+    mem_free(server->local_path);
     mem_free(server);
 }
 
@@ -134,6 +136,8 @@ void http_server_close(struct http_server *server, unsigned drain_ms, void (*on_
             http_conn_close(conn);
     }
     timer_start(server->loop, &server->drain_timer, drain_ms, on_drained, server);
+    if (server->local_path)
+        unlink(server->local_path);
     stream_listener_close(server->listener, on_listener_closed, server);
 }
 
@@ -149,6 +153,33 @@ static void on_accept(void *arg, struct stream *stream)
     }
     server->stats.accepted++;
     http_conn_open(server, stream, most && server->stats.open >= most);
+}
+
+static enum fail listen_local(struct http_server *server, char *why, size_t why_bytes)
+{
+    const struct http_settings *settings = &server->settings;
+    int fd;
+    if (!(server->local_path = mem_dup(MEM_HTTP, settings->host, strlen(settings->host))))
+        return FAIL_NOMEM;
+    enum fail fail = http_local_listen(settings->host, settings->backlog, &fd, why, why_bytes);
+    if (fail)
+        return fail;
+    fail = stream_listen_fd(server->loop, fd, on_accept, server, &server->listener);
+    if (fail) {
+        close(fd);
+        unlink(settings->host);
+    }
+    return fail;
+}
+
+static enum fail listen_here(struct http_server *server, char *why, size_t why_bytes)
+{
+    const struct http_settings *settings = &server->settings;
+    if (settings->host[0] == '/')
+        return listen_local(server, why, why_bytes);
+    struct stream_listen_options options = { .backlog = settings->backlog, .reuse_port = settings->reuse_port };
+    return stream_listen(server->loop, settings->host, settings->port, options, on_accept, server, &server->listener,
+                         why, why_bytes);
 }
 
 MUST_USE enum fail http_server_open(struct loop *loop, const struct http_settings *settings,
@@ -169,9 +200,7 @@ MUST_USE enum fail http_server_open(struct loop *loop, const struct http_setting
     list_init(&server->slots);
     http_out_init(&server->out);
     http_out_init(&server->late);
-    struct stream_listen_options options = { .backlog = settings->backlog, .reuse_port = settings->reuse_port };
-    enum fail fail = stream_listen(loop, settings->host, settings->port, options, on_accept, server, &server->listener,
-                                   why, why_bytes);
+    enum fail fail = listen_here(server, why, why_bytes);
     if (fail) {
         free_server(server);
         return fail;

@@ -12,10 +12,15 @@
 
 struct http_handler {
     void *arg;
-    void (*on_head)(void *arg, struct http_request *request);    /* NULL, or: before the body is read; may reply (then no on_request) */
+    /* NULL, or: for every request, before its body is read; may reply (then no on_request comes). What it keeps for the request
+     * belongs into the arena: if the body never comes, nothing is called for it any more. */
+    void (*on_head)(void *arg, struct http_request *request);
     void (*on_request)(void *arg, struct http_request *request); /* the body is complete; reply now or later */
-    void (*on_abort)(void *arg, struct http_request *request);   /* the client left before the reply, which is still owed */
-    /* After each reply was handed over (not on aborts before any): for logs and metrics. bytes: of the body. */
+    /* The client left before the reply, which is still owed. Closing its side alone counts as leaving. Not for streams: their
+     * on_room is told. Never from within on_request or a call of http/reply.h. */
+    void (*on_abort)(void *arg, struct http_request *request);
+    /* After each reply was handed over (not on aborts before any): for logs and metrics. bytes: of the body. Refusals of the
+     * server itself come here, too; where there was no valid head, method is HTTP_METHOD_OTHER and the slices are empty. */
     void (*on_done)(void *arg, const struct http_request *request, int status, size_t bytes, uint64_t took_ns);
 };
 struct http_settings {

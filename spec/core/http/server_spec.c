@@ -5,6 +5,7 @@
 #include "loop/timer.h"
 
 #include <stdatomic.h>
+#include <sys/un.h>
 
 static struct rig rig;
 static struct client client;
@@ -415,6 +416,66 @@ static void over_the_limit_a_connection_is_told_so(void **state)
     client_close(&third);
 }
 
+/* --- unix sockets --- */
+
+static void assert_local_answer(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    client = (struct client){ .fd = socket(AF_UNIX, SOCK_STREAM, 0) };
+    assert_int_equal(connect(client.fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_answer(&client, "GET /a HTTP/1.1\r\n" HOST "\r\n", 200, "GET /a ");
+    client_close(&client);
+}
+
+static void a_unix_socket_is_served_and_a_stale_one_replaced(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/wick-http-spec-XXXXXX", why[300] = "";
+    struct http_server *second;
+    struct loop *loop;
+    assert_non_null(mkdtemp(path));
+    char file[100], other[100];
+    snprintf(file, sizeof file, "%s/socket", path);
+    snprintf(other, sizeof other, "%s/file", path);
+    int stale = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", file);
+    assert_int_equal(bind(stale, (struct sockaddr *)&address, sizeof address), 0);
+    close(stale);
+    rig.settings.host = file;
+    rig_open(&rig);
+    assert_local_answer(file);
+
+    assert_int_equal(loop_open("second", &loop), FAIL_OK);
+    assert_int_equal(http_server_open(loop, &rig.settings, &rig.handler, &second, why, sizeof why), FAIL_REFUSED);
+    assert_non_null(strstr(why, file));
+    struct http_settings elsewhere = rig.settings;
+    elsewhere.host = other;
+    fclose(fopen(other, "w"));
+    assert_int_equal(http_server_open(loop, &elsewhere, &rig.handler, &second, why, sizeof why), FAIL_REFUSED);
+    assert_int_equal(loop_close(loop, 100), 0);
+
+    rig_close(&rig);
+    assert_int_not_equal(access(file, F_OK), 0);
+    assert_int_equal(access(other, F_OK), 0);
+    unlink(other);
+    rmdir(path);
+}
+
+static void an_address_that_is_none_is_refused_in_words(void **state)
+{
+    (void)state;
+    char why[300] = "";
+    struct http_server *server;
+    struct loop *loop;
+    rig.settings.host = "localhost:80";
+    assert_int_equal(loop_open("second", &loop), FAIL_OK);
+    assert_int_equal(http_server_open(loop, &rig.settings, &rig.handler, &server, why, sizeof why), FAIL_INVALID);
+    assert_non_null(strstr(why, "localhost:80"));
+    assert_int_equal(loop_close(loop, 100), 0);
+}
+
 /* --- draining --- */
 
 static void draining_answers_what_is_in_hand_and_closes_the_rest(void **state)
@@ -661,6 +722,8 @@ int main(void)
         SERVER_TEST(a_client_that_half_closes_gets_what_is_ready),
         SERVER_TEST(a_client_that_leaves_aborts_its_request_once),
         SERVER_TEST(over_the_limit_a_connection_is_told_so),
+        SERVER_TEST(a_unix_socket_is_served_and_a_stale_one_replaced),
+        SERVER_TEST(an_address_that_is_none_is_refused_in_words),
         SERVER_TEST(draining_answers_what_is_in_hand_and_closes_the_rest),
         SERVER_TEST(draining_cuts_who_takes_too_long),
         SERVER_TEST(ten_megabytes_reach_a_slow_reader_without_a_copy),
