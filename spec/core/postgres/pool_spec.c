@@ -354,7 +354,7 @@ static void a_wrong_password_fails_clearly_and_does_not_storm(void **state)
     struct metric_counter *attempts = metric_counter("wick_pg_pool_reconnects_total",
                                                      "Connections that had to be replaced, or could not be opened.",
                                                      "pool=\"primary\",reason=\"failed\"");
-    turn(100);
+    turn(600); /* those that were under way */
     uint64_t before = metric_counter_value(attempts);
     for (int i = 0; i < 100; i++) {
         ask(&asked, "select 1", false);

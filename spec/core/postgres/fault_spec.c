@@ -1,0 +1,242 @@
+/* A server that stops, starts, crashes or stands still: calls fail fast, the loop goes on, and all is well again within 2 s. */
+#include "world.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+static char server_dir[128], url[256];
+static bool is_running;
+
+/* Runs spec/support/servers.sh; the value of NAME= in what it prints. */
+static void servers(const char *arguments, const char *name, char *value, size_t bytes)
+{
+    char command[512], line[512];
+    snprintf(command, sizeof command, "spec/support/servers.sh %s", arguments);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    while (fgets(line, sizeof line, pipe)) {
+        size_t len = name ? strlen(name) : 0;
+        if (len && strncmp(line, name, len) == 0 && line[len] == '=') {
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(value, bytes, "%s", line + len + 1);
+        }
+    }
+    assert_int_equal(pclose(pipe), 0);
+}
+
+static void start_server(void)
+{
+    char arguments[256];
+    snprintf(arguments, sizeof arguments, "postgres start %s", server_dir);
+    servers(arguments, "url", url, sizeof url);
+    is_running = true;
+}
+
+static void signal_server(const char *name)
+{
+    char arguments[256];
+    snprintf(arguments, sizeof arguments, "postgres signal %s %s", server_dir, name);
+    servers(arguments, NULL, NULL, 0);
+}
+
+static void stop_server(void)
+{
+    char arguments[256];
+    snprintf(arguments, sizeof arguments, "postgres stop %s", server_dir);
+    servers(arguments, NULL, NULL, 0);
+    is_running = false;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    world = (struct world){ .loop = NULL };
+    if (!server_url() || access("spec/support/servers.sh", X_OK) != 0)
+        return 0;
+    if (!is_running)
+        start_server();
+    struct postgres_settings settings = settings_for(url);
+    settings.min_size = 3;
+    open_world_with(settings);
+    assert_string_equal(run("select 1"), "1");
+    return 0;
+}
+
+static int needs_servers(void)
+{
+    if (world.loop)
+        return 1;
+    fprintf(stderr, "skipped: needs WICK_TEST_POSTGRES, and spec/support/servers.sh below the current folder\n");
+    return 0;
+}
+
+/* Asks again and again; ms until the first answer. No single call may take longer than call_ms_max. */
+static uint64_t ms_until_answered(unsigned ms_max, unsigned call_ms_max)
+{
+    uint64_t begin_ms = clock_mono_ms();
+    while (clock_mono_ms() - begin_ms < ms_max) {
+        struct asked asked = { .is_done = false };
+        uint64_t asked_ms = clock_mono_ms();
+        ask(&asked, "select 1", true);
+        wait_for(&asked);
+        assert_true(clock_mono_ms() - asked_ms <= call_ms_max);
+        bool is_answered = asked.call.fail == FAIL_OK;
+        drop_rows(&asked);
+        if (is_answered)
+            return clock_mono_ms() - begin_ms;
+        turn(5);
+    }
+    fail_msg("no answer within %u ms", ms_max);
+    return 0;
+}
+
+static void a_server_killed_and_started_again_is_used_within_two_seconds(void **state)
+{
+    (void)state;
+    if (!needs_servers())
+        skip();
+    for (int round = 0; round < 3; round++) {
+        stop_server(); /* kill -9 of all of it */
+        struct asked asked = { .is_done = false };
+        uint64_t begin_ms = clock_mono_ms();
+        while (clock_mono_ms() - begin_ms < 1500) {
+            uint64_t asked_ms = clock_mono_ms();
+            ask(&asked, "select 1", true);
+            wait_for(&asked);
+            assert_int_not_equal(asked.call.fail, FAIL_OK);
+            assert_int_equal(sql_error_status(&asked.call.error), 503);
+            assert_true(clock_mono_ms() - asked_ms < 500);
+            turn(5);
+        }
+        expect_error(&asked, FAIL_REFUSED, "08001");
+        start_server();
+        assert_true(ms_until_answered(4000, 500) < 2000);
+        char why[128];
+        assert_true(world.engine->ops->is_ready(world.engine, why, sizeof why));
+    }
+}
+
+static void a_fast_shutdown_ends_calls_with_57P01_and_is_recovered_from(void **state)
+{
+    (void)state;
+    if (!needs_servers())
+        skip();
+    struct asked write = { .is_done = false };
+    ask(&write, "create table fault_spec as select 1 as i from pg_sleep(10)", false);
+    turn(100);
+    signal_server("INT");
+    expect_error(&write, FAIL_SQL, "57P01");
+    stop_server();
+    start_server();
+    assert_true(ms_until_answered(4000, 500) < 2000);
+    assert_string_equal(run("select to_regclass('fault_spec') is null"), "t");
+}
+
+static void a_server_that_stands_still_costs_deadlines_and_nothing_else(void **state)
+{
+    (void)state;
+    if (!needs_servers())
+        skip();
+    signal_server("STOP");
+    struct loop_load load;
+    loop_load_take(world.loop, &load);
+    for (int i = 0; i < 6; i++) {
+        struct asked asked = { .is_done = false };
+        prepare_call(&asked, "select 1", 0);
+        asked.call.timeout_ms = 200;
+        uint64_t begin_ms = clock_mono_ms();
+        sql_run(world.engine, &asked.call);
+        expect_error(&asked, FAIL_TIMEOUT, "57014");
+        assert_in_range(clock_mono_ms() - begin_ms, 200, 320);
+    }
+    turn(2500); /* cancels are given up meanwhile */
+    loop_load_take(world.loop, &load);
+    assert_true(load.longest_ns < 50 * 1000 * 1000);
+    signal_server("CONT");
+    assert_true(ms_until_answered(8000, 5100) < 6000); /* what still connects has its connect_timeout */
+}
+
+static void it_opens_before_the_server_does(void **state)
+{
+    (void)state;
+    if (!needs_servers())
+        skip();
+    close_world(NULL);
+    stop_server();
+    struct postgres_settings settings = settings_for(url);
+    settings.min_size = 3;
+    open_world_with(settings);
+    turn(1500);
+    start_server();
+    char why[128];
+    turn_until(2000, world.engine->ops->is_ready(world.engine, why, sizeof why));
+    assert_string_equal(run("select 1"), "1");
+}
+
+static void the_servers_last_connection_slot_is_not_fought_over(void **state)
+{
+    (void)state;
+    if (!needs_servers())
+        skip();
+    close_world(NULL);
+    stop_server();
+    char arguments[256];
+    snprintf(arguments, sizeof arguments,
+             "postgres start %s --set=max_connections=5 --set=superuser_reserved_connections=1", server_dir);
+    servers(arguments, "url", url, sizeof url);
+    is_running = true;
+    PGconn *admin = open_admin(url);
+    PQclear(PQexec(admin, "drop role if exists guest; create role guest login password 'guest'"));
+    char guest[256];
+    const char *at = strstr(url, "wick:wick@");
+    assert_non_null(at);
+    snprintf(guest, sizeof guest, "%.*sguest:guest@%s", (int)(at - url), url, at + strlen("wick:wick@"));
+    struct postgres_settings settings = settings_for(guest);
+    settings.max_size = 10;
+    open_world_with(settings);
+    enum { N = 30 };
+    static struct asked asked[N];
+    for (int i = 0; i < N; i++)
+        ask(&asked[i], "select pg_sleep(0.02)", false);
+    for (int i = 0; i < N; i++) { /* the few connections there are serve all */
+        expect_ok(&asked[i]);
+        drop_rows(&asked[i]);
+    }
+    PQfinish(admin);
+    close_world(NULL);
+    stop_server(); /* the others want more connections */
+}
+
+static int tear_down_group(void **state)
+{
+    (void)state;
+    if (!url[0])
+        return 0;
+    stop_server();
+    char command[160];
+    snprintf(command, sizeof command, "rm -rf %s", server_dir);
+    return system(command);
+}
+
+static int set_up_group(void **state)
+{
+    const char *tmp = getenv("WICK_TEST_TMP");
+    snprintf(server_dir, sizeof server_dir, "%s/wick-fault-%d", tmp ? tmp : "/tmp", (int)getpid());
+    return set_up_process(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_server_killed_and_started_again_is_used_within_two_seconds, set_up,
+                                        close_world),
+        cmocka_unit_test_setup_teardown(a_fast_shutdown_ends_calls_with_57P01_and_is_recovered_from, set_up,
+                                        close_world),
+        cmocka_unit_test_setup_teardown(a_server_that_stands_still_costs_deadlines_and_nothing_else, set_up,
+                                        close_world),
+        cmocka_unit_test_setup_teardown(it_opens_before_the_server_does, set_up, close_world),
+        cmocka_unit_test_setup_teardown(the_servers_last_connection_slot_is_not_fought_over, set_up, close_world),
+        cmocka_unit_test(everything_is_given_back),
+    };
+    return cmocka_run_group_tests(tests, set_up_group, tear_down_group);
+}
