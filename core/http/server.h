@@ -28,7 +28,8 @@ struct http_settings {
     bool reuse_port;
     int backlog;
     struct http_limits limits;
-    unsigned header_ms, body_ms, idle_ms, write_ms;   /* 10 s, 30 s, 75 s, 30 s: whole head; whole body; between requests; a write that does not move */
+    unsigned header_ms, body_ms;         /* 10 s for a whole head, 30 s for a whole body */
+    unsigned idle_ms, write_ms;          /* 75 s between requests, 30 s for a client that takes nothing of what is written */
     unsigned body_rate_min;              /* bytes/s averaged over 5 s once 5 s have passed; 0: off. default 500 */
     unsigned conns_max;                  /* over it: 503 and close. default 20,000 for the process */
     unsigned requests_per_conn;          /* then Connection: close. 0: no limit */
