@@ -229,8 +229,8 @@ struct answer {
 
 static inline const char *answer_field(const struct answer *answer, const char *name)
 {
-    static char value[4][1000];
-    static unsigned turn;
+    static _Thread_local char value[4][1000];
+    static _Thread_local unsigned turn;
     char line[200];
     snprintf(line, sizeof line, "\r\n%s: ", name);
     const char *found = strcasestr(answer->head, line);
