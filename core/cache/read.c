@@ -4,19 +4,21 @@
  *         it exactly once, by cache_read_fill, cache_read_fail or cache_read_cancel, or by finding the value below.
  * HOLDS   leads implies the flight of `key` is open. An entry with tags never goes to the layer below nor comes from it,
  *         since a dropped tag does not reach it there.
- * Below   a value is stored with a head of 16 bytes: magic, length of its meta data, and the wall-clock time it ends, so that
- *         memory never keeps it longer than the layer would.
+ * Below   a value is stored with a head of 24 bytes: magic, length of its meta data, the wall-clock time it ends, so that
+ *         memory never keeps it longer than the layer would, and a checksum of all of it: what somebody else wrote there, or
+ *         left there in part, is a miss and never an answer.
  * Path:   serve/response, script/bind_cache > [cache/read] > cache/store, cache/flight, cache/layer
  */
 #include "cache/read.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/siphash.h"
 
 #include <assert.h>
 
-enum { BELOW_HEAD = 16, RETRIES_MAX = 3 };
-static const char below_magic[4] = { 'w', 'k', '0', '1' };
+enum { BELOW_HEAD = 24, RETRIES_MAX = 3 };
+static const char below_magic[4] = { 'w', 'k', '0', '2' };
 
 static void on_got(struct cache_layer_get *get);
 static void on_landed(struct cache_waiter *waiter);
@@ -156,14 +158,24 @@ static void on_landed(struct cache_waiter *waiter)
     read->on_ready(read);
 }
 
+/* Of the numbers in the head and of all behind it. */
+static uint64_t below_sum(uint32_t meta_len, int64_t ends_ms, struct str rest)
+{
+    return siphash13((struct siphash_key){ meta_len, (uint64_t)ends_ms }, rest.data, rest.len);
+}
+
 static bool below_decode(struct str bytes, struct str *meta, struct str *value, uint64_t *left_ms)
 {
     uint32_t meta_len;
     int64_t ends_ms;
+    uint64_t sum;
     if (bytes.len < BELOW_HEAD || memcmp(bytes.data, below_magic, sizeof below_magic) != 0)
         return false;
     memcpy(&meta_len, bytes.data + 4, sizeof meta_len);
     memcpy(&ends_ms, bytes.data + 8, sizeof ends_ms);
+    memcpy(&sum, bytes.data + 16, sizeof sum);
+    if (sum != below_sum(meta_len, ends_ms, str_make(bytes.data + BELOW_HEAD, bytes.len - BELOW_HEAD)))
+        return false;
     int64_t left = ends_ms - clock_wall_us() / 1000;
     if (meta_len > bytes.len - BELOW_HEAD || left <= 0)
         return false;
@@ -177,11 +189,17 @@ static void below_encode(struct buf *out, struct str meta, struct str value, uin
 {
     uint32_t meta_len = (uint32_t)meta.len;
     int64_t ends_ms = clock_wall_us() / 1000 + (int64_t)ttl_ms;
+    uint64_t sum = 0;
     buf_add(out, below_magic, sizeof below_magic);
     buf_add(out, &meta_len, sizeof meta_len);
     buf_add(out, &ends_ms, sizeof ends_ms);
+    buf_add(out, &sum, sizeof sum);
     buf_add_str(out, meta);
     buf_add_str(out, value);
+    if (!buf_ok(out))
+        return;
+    sum = below_sum(meta_len, ends_ms, str_make(out->data + BELOW_HEAD, out->len - BELOW_HEAD));
+    memcpy(out->data + 16, &sum, sizeof sum);
 }
 
 static struct cache_put put_of(const struct cache_read *read, struct str meta, struct str value)

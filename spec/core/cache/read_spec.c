@@ -198,6 +198,36 @@ static void garbage_from_the_layer_below_is_a_miss(void **state)
     cache_read_cancel(&read);
 }
 
+static void a_value_that_was_changed_or_cut_below_is_a_miss(void **state)
+{
+    (void)state;
+    struct cache_read writer = read_of("k");
+    assert_int_equal(cache_read_start(&writer), CACHE_READ_WAIT);
+    turn(1);
+    assert_int_equal(cache_read_fill(&writer, STR("meta"), STR("value"), NULL), FAIL_OK);
+    size_t len = below.len;
+    for (size_t i = 0; i < 2 * len; i++) {
+        char *byte = &below.value[i % len], was = *byte;
+        if (i < len)
+            *byte = (char)(was ^ 0x10);
+        else
+            below.len = i - len;
+        cache_store_purge(store);
+        struct cache_read read = read_of("k");
+        assert_int_equal(cache_read_start(&read), CACHE_READ_WAIT);
+        turn((unsigned)i + 2);
+        assert_int_equal(read.state, CACHE_READ_LOAD);
+        cache_read_cancel(&read);
+        *byte = was;
+        below.len = len;
+    }
+    struct cache_read read = read_of("k");
+    assert_int_equal(cache_read_start(&read), CACHE_READ_WAIT);
+    turn((unsigned)(2 * len) + 2);
+    assert_int_equal(read.state, CACHE_READ_HIT);
+    cache_entry_unref(read.entry);
+}
+
 static void an_entry_with_tags_never_goes_below(void **state)
 {
     (void)state;
@@ -361,6 +391,7 @@ int main(void)
         SENTENCE(what_the_layer_below_has_is_not_loaded_again),
         SENTENCE(a_layer_below_that_fails_is_passed_over),
         SENTENCE(garbage_from_the_layer_below_is_a_miss),
+        SENTENCE(a_value_that_was_changed_or_cut_below_is_a_miss),
         SENTENCE(an_entry_with_tags_never_goes_below),
         SENTENCE(a_value_whose_tag_was_dropped_while_it_was_loaded_is_served_once_and_not_kept),
         SENTENCE(a_key_removed_while_it_was_loaded_reaches_neither_memory_nor_the_layer_below),
