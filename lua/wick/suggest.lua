@@ -26,7 +26,7 @@ end
 
 --- The known name nearest to `name`, or nil when none is near. `known` is a list.
 local function nearest(name, known)
-  local limit = math.max(1, #name // 3)
+  local limit = #name > 1 and math.max(1, #name // 3) or 0 -- anything is near a single letter
   local best, best_distance = nil, limit + 1
   for _, candidate in ipairs(known) do
     local d = distance(name:lower(), candidate:lower(), limit)

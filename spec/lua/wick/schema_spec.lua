@@ -1,0 +1,449 @@
+-- A schema takes what it should, turns it into what handlers expect, and says everything that is wrong with the rest.
+
+require "spec.lua.support.native"
+local S = require "wick.schema"
+
+-- All errors as "path: text", in order.
+local function errors_of(shape, value, source, secrets)
+  local checked, errors = S.check(shape, value, source, secrets)
+  assert.is_nil(checked)
+  local out = {}
+  for i, err in ipairs(errors) do
+    out[i] = (#err.path > 0 and S.path_text(err.path) .. ": " or "") .. err.text
+  end
+  return out
+end
+
+local function error_of(...)
+  local errors = errors_of(...)
+  assert.equal(1, #errors)
+  return errors[1]
+end
+
+local function takes(shape, value, source)
+  local checked, errors = S.check(shape, value, source)
+  assert.is_nil(errors)
+  return checked
+end
+
+describe("S.int64", function()
+  local port = S.int64 { min = 1, max = 65535 }
+
+  it("takes whole numbers within its bounds", function()
+    assert.equal(1, takes(port, 1))
+    assert.equal(65535, takes(port, 65535))
+    assert.equal(math.mininteger, takes(S.int64 {}, math.mininteger))
+  end)
+
+  it("refuses what is out of bounds or not whole", function()
+    assert.equal("expected a whole number from 1 to 65535, got 70000", error_of(port, 70000))
+    assert.equal("expected a whole number from 1 to 65535, got 0", error_of(port, 0))
+    assert.equal("expected a whole number from 1 to 65535, got 80.5", error_of(port, 80.5))
+    assert.equal('expected a whole number from 1 to 65535, got "80"', error_of(port, "80"))
+    assert.equal("expected a whole number from 1 to 65535, got true", error_of(port, true))
+    assert.equal("expected a whole number of at least 2, got 1", error_of(S.int64 { min = 2 }, 1))
+    assert.equal("expected a whole number of at most 2, got 3", error_of(S.int64 { max = 2 }, 3))
+  end)
+
+  it("reads digits in parameters, and only digits that fit", function()
+    assert.equal(80, takes(port, "80", "text"))
+    assert.equal(math.mininteger, takes(S.int64 {}, "-9223372036854775808", "text"))
+    assert.equal(math.maxinteger, takes(S.int64 {}, "9223372036854775807", "text"))
+    for _, text in ipairs { "9223372036854775808", "1e3", "0x10", " 1", "1.0", "", "--1" } do
+      assert.equal(("expected a whole number, got %q"):format(text), error_of(S.int64 {}, text, "text"))
+    end
+  end)
+end)
+
+describe("S.number", function()
+  it("takes finite numbers within its bounds", function()
+    assert.equal(1.5, takes(S.number { min = 0, max = 2 }, 1.5))
+    assert.equal(2, takes(S.number {}, 2))
+    assert.equal(-150.0, takes(S.number {}, "-1.5e2", "text"))
+  end)
+
+  it("refuses the others", function()
+    assert.equal("expected a number from 0 to 2, got 2.5", error_of(S.number { min = 0, max = 2 }, 2.5))
+    for _, value in ipairs { 0 / 0, math.huge, -math.huge, "1", {} } do
+      errors_of(S.number {}, value)
+    end
+    for _, text in ipairs { "nan", "inf", "1e999", "0x1p4", "1e", "" } do
+      errors_of(S.number {}, text, "text")
+    end
+  end)
+end)
+
+describe("S.decimal", function()
+  it("keeps digits exactly as text", function()
+    assert.equal("12.50", takes(S.decimal {}, "12.50"))
+    assert.equal("-7", takes(S.decimal {}, -7))
+    assert.equal('expected an exact decimal such as "12.50", got "1e5"', error_of(S.decimal {}, "1e5"))
+  end)
+end)
+
+describe("S.boolean", function()
+  it("takes true and false, and words for them in parameters", function()
+    assert.is_true(takes(S.boolean {}, true))
+    assert.is_false(takes(S.boolean {}, false))
+    for text, value in pairs { ["true"] = true, ["1"] = true, ["false"] = false, ["0"] = false } do
+      assert.equal(value, takes(S.boolean {}, text, "text"))
+    end
+    assert.equal('expected true or false, got "yes"', error_of(S.boolean {}, "yes", "text"))
+    assert.equal('expected true or false, got "true"', error_of(S.boolean {}, "true"))
+  end)
+
+  it("has false as a default like any other", function()
+    assert.same({ on = false }, takes(S.record { on = S.boolean { default = false } }, {}))
+  end)
+end)
+
+describe("S.string", function()
+  it("counts characters, not bytes", function()
+    local shape = S.string { min_length = 2, max_length = 3 }
+    assert.equal("äöü", takes(shape, "äöü"))
+    assert.equal("expected text of 2 to 3 characters, got 4", error_of(shape, "äöüß"))
+    assert.equal("expected text of 2 to 3 characters, got 1", error_of(shape, "ä"))
+  end)
+
+  it("refuses what the database cannot hold", function()
+    assert.equal("must be valid UTF-8", error_of(S.string {}, "\xff"))
+    assert.equal("must be valid UTF-8", error_of(S.string {}, "\xed\xa0\x80"))
+    assert.matches("U%+0000", error_of(S.string {}, "a\0b"))
+  end)
+
+  it("knows formats and patterns", function()
+    assert.equal("a@b.c", takes(S.string { format = "email" }, "a@b.c"))
+    assert.equal('expected an e-mail address, got "a@b"', error_of(S.string { format = "email" }, "a@b"))
+    assert.equal('expected a URL that starts with http:// or https://, got "ftp://x"', error_of(S.string { format = "url" }, "ftp://x"))
+    assert.equal('must match the pattern ^%d+$, got "x"', error_of(S.string { pattern = "^%d+$" }, "x"))
+    assert.has_error(function() S.string { format = "phone" } end)
+  end)
+
+  it("shows long and odd texts in one short line", function()
+    assert.equal('expected an e-mail address, got "a\\nb"', error_of(S.string { format = "email" }, "a\nb"))
+    assert.equal("expected an e-mail address, got a text of 500 characters", error_of(S.string { format = "email" }, ("x"):rep(500)))
+  end)
+end)
+
+describe("S.enum", function()
+  local status = S.enum { "running", "stopped", "failed", default = "stopped" }
+
+  it("takes one of its words, and suggests the nearest", function()
+    assert.equal("running", takes(status, "running"))
+    assert.equal('must be one of running, stopped, failed, got "runing" (did you mean "running"?)', error_of(status, "runing"))
+    assert.equal("expected one of running, stopped, failed, got 1", error_of(status, 1))
+    assert.equal("stopped", takes(S.record { s = status }, {}).s)
+  end)
+end)
+
+describe("S.uuid", function()
+  it("takes the 36 characters in any case and gives them in small letters", function()
+    assert.equal("01890a5d-ac96-774b-bcce-b302099a8057", takes(S.uuid {}, "01890A5D-AC96-774B-BCCE-B302099A8057"))
+    for _, text in ipairs {
+      "", "01890a5d-ac96-774b-bcce-b302099a805", "01890a5d-ac96-774b-bcce-b302099a80577", "g1890a5d-ac96-774b-bcce-b302099a8057",
+      "01890a5dac96774bbcceb302099a8057", "{01890a5d-ac96-774b-bcce-b302099a8057}", "01890a5d-ac96-774b-bcce-b302099a8057\n",
+    } do
+      assert.matches("^expected a UUID", error_of(S.uuid {}, text))
+    end
+  end)
+end)
+
+describe("S.timestamp", function()
+  local known = { -- the right side is what PostgreSQL 15 prints for the left one with timezone = 'UTC'
+    ["2026-11-23T14:02:22Z"] = "2026-11-23 14:02:22+00",
+    ["2026-11-23t14:02:22z"] = "2026-11-23 14:02:22+00",
+    ["2026-11-23 14:02:22+00"] = "2026-11-23 14:02:22+00",
+    ["2026-11-23T14:02:22.5Z"] = "2026-11-23 14:02:22.5+00",
+    ["2026-11-23T14:02:22.120Z"] = "2026-11-23 14:02:22.12+00",
+    ["2026-11-23T14:02:22.000Z"] = "2026-11-23 14:02:22+00",
+    ["2026-11-23T14:02:22.123456Z"] = "2026-11-23 14:02:22.123456+00",
+    ["2026-11-23T14:02:22.123456+00:00"] = "2026-11-23 14:02:22.123456+00",
+    ["2026-11-23T14:02:22+01:00"] = "2026-11-23 13:02:22+00",
+    ["2026-11-23T14:02:22+0130"] = "2026-11-23 12:32:22+00",
+    ["2026-11-23T14:02:22-08"] = "2026-11-23 22:02:22+00",
+    ["2026-11-23T00:00:00+14:00"] = "2026-11-22 10:00:00+00",
+    ["2026-01-01T00:30:00+01:00"] = "2025-12-31 23:30:00+00",
+    ["2025-12-31T23:30:00-01:00"] = "2026-01-01 00:30:00+00",
+    ["2024-03-01T00:00:00+05:45"] = "2024-02-29 18:15:00+00",
+    ["2023-03-01T00:00:00+05:45"] = "2023-02-28 18:15:00+00",
+    ["2000-02-29T23:59:59-00:01"] = "2000-03-01 00:00:59+00",
+    ["1900-02-28T23:59:59-00:01"] = "1900-03-01 00:00:59+00",
+    ["1970-01-01T00:00:00-12:00"] = "1970-01-01 12:00:00+00",
+    ["1969-12-31T23:59:59+00:00"] = "1969-12-31 23:59:59+00",
+    ["1969-12-31T23:59:59-00:30"] = "1970-01-01 00:29:59+00",
+    ["0001-01-02T00:00:00+01:00"] = "0001-01-01 23:00:00+00",
+    ["9999-12-31T23:00:00-00:30"] = "9999-12-31 23:30:00+00",
+    ["2026-06-30T12:00:00.999999+05:30"] = "2026-06-30 06:30:00.999999+00",
+  }
+
+  it("gives UTC as PostgreSQL writes it", function()
+    for text, utc in pairs(known) do
+      assert.equal(utc, takes(S.timestamp {}, text), text)
+    end
+  end)
+
+  it("agrees with the clock of the system over four centuries", function()
+    for days = -135000, 10000, 97 do
+      local at = days * 86400 + 3723
+      local local_text = os.date("!%Y-%m-%dT%H:%M:%S+01:00", at)
+      assert.equal(os.date("!%Y-%m-%d %H:%M:%S+00", at - 3600), takes(S.timestamp {}, local_text))
+    end
+  end)
+
+  it("refuses what is no point in time", function()
+    for _, text in ipairs {
+      "", "2026-11-23", "2026-11-23T14:02:22", "2026-11-23T14:02Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-02-29T00:00:00Z",
+      "1900-02-29T00:00:00Z", "2026-04-31T00:00:00Z", "2026-01-00T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z",
+      "2026-01-01T00:00:60Z", "2026-01-01T00:00:00.Z", "2026-01-01T00:00:001Z", "2026-01-01T00:00:00.1.2Z",
+      "2026-01-01T00:00:00.1234567890Z",
+      "2026-01-01T00:00:00+15:00", "2026-01-01T00:00:00+01:60", "2026-01-01T00:00:00+1", "2026-01-01T00:00:00+01:3",
+      "2026-01-01T00:00:00+01:",
+      "2026-01-01T00:00:00UTC", "2026-01-01T00:00:00Z ", "26-01-01T00:00:00Z", "0000-12-31T00:00:00Z", "0001-01-01T00:00:00+01:00",
+      "9999-12-31T23:59:59-00:30", "now",
+    } do
+      assert.matches("^expected a time such as 2026%-11%-23T14:02:22Z, got ", error_of(S.timestamp {}, text), 1, text)
+    end
+    assert.matches("got 1700000000$", error_of(S.timestamp {}, 1700000000))
+  end)
+end)
+
+describe("S.duration and S.bytes", function()
+  it("give milliseconds and bytes, defaults too", function()
+    local shape = S.record { ttl = S.duration { default = "30s" }, size = S.bytes { default = "1MiB" } }
+    assert.same({ ttl = 30000, size = 1048576 }, takes(shape, {}))
+    assert.same({ ttl = 5, size = 1 }, takes(shape, { ttl = "5ms", size = "1B" }))
+  end)
+
+  it("keep their bounds, ends included", function()
+    local shape = S.duration { min = "1s", max = "1m" }
+    assert.equal(1000, takes(shape, "1s"))
+    assert.equal(60000, takes(shape, "60s"))
+    assert.equal('expected a duration such as "30s" from 1s to 1m, got "61s"', error_of(shape, "61s"))
+    assert.equal('expected a duration such as "30s" from 1s to 1m, got "999ms"', error_of(shape, "999ms"))
+    assert.equal('expected a size such as "64MiB" of at most 1KiB, got "2KiB"', error_of(S.bytes { max = "1KiB" }, "2KiB"))
+    assert.equal('expected text with a unit such as "30s", got number', error_of(shape, 5))
+  end)
+
+  it("refuse a default or a bound that is none, when the schema is made", function()
+    assert.has_error(function() S.duration { min = "soon" } end)
+    assert.has_error(function() S.check(S.record { t = S.duration { default = "soon" } }, {}) end)
+  end)
+end)
+
+describe("S.record", function()
+  local shape = S.record {
+    name = S.string { min_length = 1 }, port = S.int64 { min = 1, optional = true }, labels = S.map(S.string {}, { optional = true }),
+    health = S.record({ every = S.duration { default = "10s" }, path = S.string { default = "/" } }, { default = {} }),
+  }
+
+  it("fills in defaults, those of records in it included, and changes no input", function()
+    local input = { name = "a" }
+    assert.same({ name = "a", health = { every = 10000, path = "/" } }, takes(shape, input))
+    assert.same({ name = "a" }, input)
+    assert.same({ every = 1000, path = "/" }, takes(shape, { name = "a", health = { every = "1s" } }).health)
+  end)
+
+  it("gives each value a default of its own", function()
+    local list = S.record { tags = S.list(S.string {}, { default = {} }), any = S.any { default = { 1 } } }
+    local one, other = takes(list, {}), takes(list, {})
+    one.tags[1], one.any[1] = "x", 2
+    assert.same({ tags = {}, any = { 1 } }, other)
+  end)
+
+  it("says everything that is wrong at once, in a settled order", function()
+    assert.same({
+      "health.every: expected text with a unit such as \"30s\", got boolean",
+      "health.pth: is not known here (did you mean \"path\"?)",
+      "labels.team: expected text, got 1",
+      "name: is required: expected text of at least 1 characters",
+      "port: expected a whole number of at least 1, got 0",
+      "nmae: is not known here (did you mean \"name\"?)",
+      "zebra: is not known here",
+    }, errors_of(shape, { port = 0, labels = { team = 1 }, nmae = "x", zebra = 1, health = { every = true, pth = "/" } }))
+  end)
+
+  it("takes an object and nothing else", function()
+    assert.equal("expected an object, got a list", error_of(shape, { 1, 2 }))
+    assert.equal("expected an object, got a list", error_of(S.record {}, require("wick.native").json.array {}))
+    assert.equal('expected an object, got "x"', error_of(shape, "x"))
+    assert.equal("must not be null: expected a table with health, labels, name, port", error_of(shape, S.null))
+    assert.equal("expected a table, got true", error_of(shape, true, "lua"))
+  end)
+
+  it("lets unknown fields pass where it says so", function()
+    assert.same({ a = 1, b = { 2 } }, takes(S.record({ a = S.int64 {} }, { rest = true }), { a = 1, b = { 2 } }))
+  end)
+
+  it("runs a check of the whole when its parts are right", function()
+    local range = S.record({ low = S.int64 {}, high = S.int64 {} }, {
+      check = function(value) return value.low <= value.high or nil, "low must not be above high" end,
+    })
+    assert.same({ low = 1, high = 2 }, takes(range, { low = 1, high = 2 }))
+    assert.equal("low must not be above high", error_of(range, { low = 3, high = 2 }))
+    assert.same({ "high: is required: expected a whole number" }, errors_of(range, { low = 3 }))
+    assert.same({ low = 3 }, takes(range:pick "low", { low = 3 }))
+    assert.same({ low = 3 }, takes(range:partial(), { low = 3 }))
+  end)
+
+  it("says where a field is that is no schema", function()
+    assert.has_error(function() S.record { a = "text" } end, 'field "a" of a record must be a schema')
+    assert.has_error(function() S.record { S.int64 {} } end, "field 1 of a record must be a schema")
+  end)
+
+  it("names its fields in the order that is asked for, then by the alphabet", function()
+    local fields = { a = S.any {}, b = S.any {}, c = S.any {}, z = S.any {} }
+    assert.same({ "z", "b", "a", "c" }, S.record(fields, { order = { "z", "b" } }).names)
+  end)
+end)
+
+describe("pick, omit and partial", function()
+  local shape = S.record({
+    id = S.uuid {}, name = S.string { min_length = 1 }, port = S.int64 { default = 80, min = 1, nullable = true },
+  }, { order = { "id", "name", "port" } })
+
+  it("make records of some fields", function()
+    assert.same({ "name", "port" }, shape:pick("port", "name").names)
+    assert.same({ "id", "name" }, shape:omit("port").names)
+    assert.same({ name = "a", port = 80 }, takes(shape:pick("name", "port"), { name = "a" }))
+    assert.equal("id: is not known here", error_of(shape:pick "name", { name = "a", id = "x" }))
+  end)
+
+  it("partial asks for nothing and fills in nothing, but checks what is there", function()
+    local partial = shape:partial()
+    assert.same({}, takes(partial, {}))
+    assert.same({ port = 8080 }, takes(partial, { port = 8080 }))
+    assert.equal(S.null, takes(partial, { port = S.null }).port)
+    assert.equal("port: expected a whole number of at least 1, got 0", error_of(partial, { port = 0 }))
+    assert.equal("name: expected text of at least 1 characters, got 0", error_of(partial, { name = "" }))
+    assert.matches("^name: must not be null", error_of(partial, { name = S.null }))
+    assert.same({ id = "01890a5d-ac96-774b-bcce-b302099a8057", name = "a", port = 80 }, -- the original is as it was
+      takes(shape, { id = "01890a5d-ac96-774b-bcce-b302099a8057", name = "a" }))
+  end)
+
+  it("know their fields", function()
+    assert.has_error(function() shape:pick "nme" end, 'no field "nme" (did you mean "name"?)')
+    assert.has_error(function() shape:omit "port2" end, 'no field "port2" (did you mean "port"?)')
+  end)
+end)
+
+describe("S.list and S.map", function()
+  it("check each item and count them", function()
+    local list = S.list(S.int64 { min = 0 }, { min_items = 1, max_items = 3 })
+    assert.same({ 1, 2, 3 }, takes(list, { 1, 2, 3 }))
+    assert.equal("expected a list of 1 to 3 items, got 4", error_of(list, { 1, 2, 3, 4 }))
+    assert.equal("expected a list of 1 to 3 items, got 0", error_of(list, {}))
+    assert.same({ "[1]: expected a whole number of at least 0, got -1", "[3]: expected a whole number of at least 0, got true" },
+      errors_of(list, { -1, 0, true }))
+    assert.equal('expected a list, got "x"', error_of(list, "x"))
+    assert.equal("expected a list, got a table", error_of(list, { a = 1 }))
+  end)
+
+  it("take one parameter for a list of one", function()
+    assert.same({ "a" }, takes(S.list(S.string {}), "a", "text"))
+    assert.same({ "a", "b" }, takes(S.list(S.string {}), { "a", "b" }, "text"))
+  end)
+
+  it("leave lists lists and objects objects when they are empty", function()
+    local json = require("wick.native").json
+    assert.is_true(json.is_array(takes(S.list(S.string {}), json.array {})))
+    assert.is_false(json.is_array(takes(S.map(S.string {}), {})))
+  end)
+
+  it("check names and values of maps", function()
+    local map = S.map(S.string { max_length = 3 }, { max_items = 2, key_pattern = "^%l+$" })
+    assert.same({ a = "x", b = "y" }, takes(map, { a = "x", b = "y" }))
+    assert.equal("expected at most 2 entries, got 3", error_of(map, { a = "x", b = "y", c = "z" }))
+    assert.equal("A: is not a name that is allowed here", error_of(map, { A = "x" }))
+    assert.equal("a: expected text of at most 3 characters, got 4", error_of(map, { a = "long" }))
+    assert.equal("expected an object, got a list", error_of(map, { "x" }))
+  end)
+
+  it("take null in maps of anything, and only there", function()
+    assert.same({ a = S.null }, takes(S.map(S.any {}), { a = S.null }))
+    assert.matches("^a: must not be null", error_of(S.map(S.string {}), { a = S.null }))
+  end)
+end)
+
+describe("S.any_of", function()
+  it("takes the first that fits", function()
+    local shape = S.any_of { S.literal(false), S.literal("auto"), S.int64 { min = 1, max = 256 } }
+    assert.is_false(takes(shape, false))
+    assert.equal("auto", takes(shape, "auto"))
+    assert.equal(4, takes(shape, 4))
+    assert.equal('expected false, or auto, or a whole number from 1 to 256, got "many"', error_of(shape, "many"))
+  end)
+
+  it("speaks of the choice that was meant: a table means the record", function()
+    local shape = S.record { db = S.any_of { S.literal(false), S.record { url = S.string {}, size = S.int64 { default = 5 } } } }
+    assert.same({ db = { url = "x", size = 5 } }, takes(shape, { db = { url = "x" } }))
+    assert.same({ "db.url: is required: expected text", "db.ulr: is not known here (did you mean \"url\"?)" },
+      errors_of(shape, { db = { ulr = "x" } }))
+  end)
+
+  it("reads its default as one of its choices", function()
+    assert.same({ ttl = 1000 }, takes(S.record { ttl = S.any_of({ S.literal(false), S.duration {} }, { default = "1s" }) }, {}))
+  end)
+end)
+
+describe("errors", function()
+  it("have JSON pointers that count from 0 and escape", function()
+    assert.equal("/labels/1/team", S.pointer { "labels", 2, "team" })
+    assert.equal("/a~1b/m~0n", S.pointer { "a/b", "m~n" })
+    assert.equal("", S.pointer {})
+    assert.equal("labels[2].team", S.path_text { "labels", 2, "team" })
+    assert.equal("(the whole)", S.path_text {})
+  end)
+
+  it("run the check of a field last, with the checked value", function()
+    local seen
+    local shape = S.timestamp { check = function(value)
+      seen = value
+      return nil, "is in the past"
+    end }
+    assert.equal("is in the past", error_of(shape, "2020-01-01T01:00:00+01:00"))
+    assert.equal("2020-01-01 00:00:00+00", seen)
+  end)
+end)
+
+describe("secrets", function()
+  local secret = "hunter2-hunter2"
+
+  local function hides(shape, value, source, secrets)
+    for _, text in ipairs(errors_of(shape, value, source, secrets)) do
+      assert.is_nil(text:find("hunter2", 1, true), text)
+    end
+  end
+
+  it("are in no error about themselves", function()
+    hides(S.secret { min_length = 100 }, secret)
+    hides(S.secret { max_length = 2 }, secret)
+    hides(S.secret {}, { secret })
+    hides(S.string { is_secret = true, max_length = 3 }, secret)
+    hides(S.string { is_secret = true, pattern = "^%d+$" }, secret)
+    assert.equal("expected text, got a number", error_of(S.string { is_secret = true }, 1234567))
+    assert.equal("expected text, got a number", error_of(S.secret {}, 1234567))
+  end)
+
+  it("are in no error about what should hold them", function()
+    local record = S.record { password = S.secret {}, name = S.string { optional = true } }
+    hides(record, secret)
+    hides(S.list(S.secret {}), secret)
+    hides(S.map(S.secret {}), secret)
+    hides(S.any_of { S.literal(false), record }, secret)
+    hides(S.any_of { S.literal(false), S.record { inner = S.list(record) } }, secret)
+    assert.equal("expected false, or a table with name, password, got a text, which is not shown",
+      error_of(S.any_of { S.literal(false), record }, secret))
+  end)
+
+  it("are in no error about anything, when the caller knows them", function()
+    local known = { [secret] = "the environment variable PW" }
+    hides(S.int64 {}, secret, "lua", known)
+    hides(S.enum { "a" }, secret, "lua", known)
+    hides(S.duration {}, secret, "lua", known)
+    hides(S.duration { max = "1s" }, secret .. "s", "lua", known)
+    hides(S.uuid {}, "prefix-" .. secret, "lua", known)
+    hides(S.any_of { S.literal("x"), S.int64 {} }, secret, "lua", known)
+    assert.equal("expected a whole number, got the value of the environment variable PW, which is not shown",
+      error_of(S.int64 {}, secret, "lua", known))
+  end)
+end)
