@@ -19,7 +19,7 @@
 #include "script/state.h"
 #include "script/value.h"
 
-enum { KEY_HERE = 256, KEY_MAX = 4096, PREFIX_MAX = 64, DEFAULT_TTL_MS = 60000, KIND_JSON = 0 };
+enum { KEY_HERE = 256, KEY_MAX = 4096, PREFIX_MAX = 64, KIND_JSON = 0 };
 
 struct cache_ud {
     size_t prefix_len;
@@ -73,8 +73,6 @@ static void on_later(void *arg)
 static void op_cancel(struct task_wait *wait)
 {
     struct cache_op *op = (struct cache_op *)wait;
-    if (op->cancelled)
-        return;
     op->cancelled = true;
     cache_read_cancel(&op->read); /* on_ready will not come any more */
     op->later = (struct loop_task){ .run = on_later, .arg = op };
@@ -167,11 +165,11 @@ static void read_tags(lua_State *L, int table, struct options *options)
 
 static void read_options(lua_State *L, int index, struct options *options)
 {
-    *options = (struct options){ .ttl_ms = DEFAULT_TTL_MS };
+    *options = (struct options){ .ttl_ms = vm_of(L)->ttl_ms };
     if (lua_isnoneornil(L, index))
         return;
     luaL_checktype(L, index, LUA_TTABLE);
-    options->ttl_ms = duration_field(L, index, "ttl", DEFAULT_TTL_MS);
+    options->ttl_ms = duration_field(L, index, "ttl", options->ttl_ms);
     options->stale_ms = duration_field(L, index, "stale", 0);
     options->memory_ms = duration_field(L, index, "memory_ttl", 0);
     lua_getfield(L, index, "memory_only");
@@ -192,7 +190,7 @@ static int hand_out(lua_State *L, struct cache_op *op, bool stale)
     cached->source = op->read.source;
     cached->stale = stale;
     op->read.entry = NULL;
-    vm_of(L)->external += cached->entry->value_len;
+    vm_of(L)->external += cached_weight(cached->entry);
     op_give(op);
     return 1;
 }
@@ -232,7 +230,7 @@ static int fill(lua_State *L, struct cache_op *op)
         op_give(op);
         return failure_raise(L, FAIL_NOMEM, NULL);
     }
-    vm_of(L)->external += cached->entry->value_len;
+    vm_of(L)->external += cached_weight(cached->entry);
     cached->source = CACHE_FROM_LOADER;
     op_give(op);
     return 1;

@@ -95,7 +95,7 @@ static int cached_gc(lua_State *L)
 {
     struct cached *cached = lua_touserdata(L, 1);
     if (cached->entry)
-        vm_of(L)->external -= cached->entry->value_len;
+        vm_of(L)->external -= cached_weight(cached->entry);
     cache_entry_unref(cached->entry);
     cached->entry = NULL;
     return 0;

@@ -51,8 +51,16 @@ const char *failure_kind(const struct failure *failure)
     }
 }
 
+/* Text the database cannot hold at all (a zero byte, not UTF-8): the request is malformed, whatever the schema says. */
+static bool is_unholdable(const struct sql_error *error)
+{
+    return sql_error_is(error, "22021") || sql_error_is(error, "22P05");
+}
+
 int failure_status(const struct failure *failure)
 {
+    if (is_unholdable(&failure->error))
+        return 400;
     switch (failure->fail) {
     case FAIL_SQL: return sql_error_status(&failure->error);
     case FAIL_TIMEOUT: return failure->overdue || sql_error_is(&failure->error, "57014") ? 504 : 503;

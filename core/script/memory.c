@@ -15,7 +15,11 @@
 
 enum { SMALL_MAX = MEMORY_STEP * (MEMORY_CLASSES - 1), CHUNK_BYTES = 32 * 1024 };
 
-struct memory_chunk { struct memory_chunk *next; void *align; char blocks[CHUNK_BYTES]; };
+struct memory_chunk {
+    struct memory_chunk *next;
+    void *align;
+    char blocks[CHUNK_BYTES];
+};
 
 static bool is_small(size_t bytes)
 {
@@ -82,7 +86,7 @@ static void *resize(struct script_memory *memory, void *ptr, size_t old, size_t 
 {
     if (!is_small(old) && !is_small(bytes)) {
         void *fresh = mem_grow(MEM_LUA, ptr, bytes);
-        return fresh || bytes > old ? fresh : ptr;      /* Lua relies on it: shrinking never fails */
+        return fresh || bytes > old ? fresh : ptr; /* Lua relies on it: shrinking never fails */
     }
     if (is_small(old) && class_of(bytes) <= class_of(old))
         return ptr;
@@ -98,7 +102,7 @@ void *memory_allocate(void *arg, void *ptr, size_t old, size_t bytes)
 {
     struct script_memory *memory = arg;
     if (!ptr)
-        old = 0;                                        /* then it is the type of the object */
+        old = 0; /* then it is the type of the object */
     if (bytes == 0) {
         if (ptr)
             give(memory, ptr, old);

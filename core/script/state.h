@@ -37,6 +37,7 @@ struct script_vm {
     unsigned idle_count, running_count, tasks_max;
     unsigned cpu_ms;                                  /* of Lua between two waits */
     unsigned timeout_ms;                              /* of a request whose route says nothing */
+    uint64_t ttl_ms;                                  /* of cached values that say nothing */
     struct http_router *router;
     struct list routes;
     struct script_route *unrouted;                    /* metrics of requests without a route */

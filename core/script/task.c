@@ -244,6 +244,7 @@ int task_await(lua_State *L, struct task_wait *wait, lua_KFunction next)
     struct task *task = task_of(L);
     assert(!task->wait && task->may_wait);
     wait->task = task;
+    wait->asked = false;
     task->wait = wait;
     task->hook_cpu_ns = 0;
     if (!timer_is_set(&task->timer))
@@ -261,22 +262,29 @@ void task_wake(struct task_wait *wait)
 
 static void on_deadline(void *arg) { task_cancel(arg, TASK_OVERDUE); }
 
+static void cancel_wait(struct task *task)
+{
+    if (!task->wait || task->wait->asked)
+        return;
+    task->wait->asked = true;
+    task->wait->cancel(task->wait);
+}
+
 void task_cancel(struct task *task, enum task_stop stop)
 {
     if (task->stop != TASK_GOES_ON)
         return;
     task->stop = stop;
     timer_start(task->vm->services.loop, &task->timer, TASK_GRACE_MS, on_grace_over, task);
-    if (task->wait && task->shields == 0)
-        task->wait->cancel(task->wait);
+    if (task->shields == 0)
+        cancel_wait(task);
 }
 
 static void on_grace_over(void *arg)
 {
     struct task *task = arg;
     task->lost = true;
-    if (task->wait)
-        task->wait->cancel(task->wait);
+    cancel_wait(task);
     if (task->request)
         handler_give_up(task);
 }

@@ -32,7 +32,8 @@ struct task;
 /* What a coroutine waits for. The operation owns it; task_wake comes exactly once, also after cancel. */
 struct task_wait {
     struct task *task;
-    void (*cancel)(struct task_wait *wait);   /* end soon; task_wake still comes, never from within */
+    void (*cancel)(struct task_wait *wait);   /* end soon; task_wake still comes, never from within; asked at most once */
+    bool asked;
 };
 /* Something that must not outlive its task: released by C when the coroutine ended and forgot it. */
 struct task_held {

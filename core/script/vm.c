@@ -18,7 +18,7 @@
 #include <lualib.h>
 #include <stdio.h>
 
-enum { MEMORY_MAX = 256 << 20, TASKS_MAX = 10000, CPU_MS = 1000, TIMEOUT_MS = 30000, CLOSE_MS = 3000 };
+enum { MEMORY_MAX = 256 << 20, TASKS_MAX = 10000, CPU_MS = 1000, TIMEOUT_MS = 30000, TTL_MS = 60000, CLOSE_MS = 3000 };
 enum { EXTERNAL_STEP = 1 << 20 };
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
@@ -114,13 +114,16 @@ static enum fail vm_init(struct script_vm *vm, char *why, size_t why_bytes)
 enum fail script_vm_open(const struct script_services *services, struct script_vm **out, char *why, size_t why_bytes)
 {
     struct script_vm *vm = mem_zero(MEM_SCRIPT, sizeof *vm);
-    if (!vm)
+    if (!vm) {
+        snprintf(why, why_bytes, "%s", fail_text(FAIL_NOMEM));
         return FAIL_NOMEM;
+    }
     vm->services = *services;
     vm->memory.bytes_max = services->memory_max ? services->memory_max : MEMORY_MAX;
     vm->tasks_max = TASKS_MAX;
     vm->cpu_ms = CPU_MS;
     vm->timeout_ms = TIMEOUT_MS;
+    vm->ttl_ms = TTL_MS;
     vm->settings = LUA_NOREF;
     list_init(&vm->idle);
     list_init(&vm->running);
@@ -280,6 +283,17 @@ static void join_texts(lua_State *L)
     lua_pushlstring(L, out->data ? out->data : "", out->len);
 }
 
+static void read_limits(struct script_vm *vm)
+{
+    int64_t value = 0;
+    if (script_setting_int(vm, "lua.cpu", &value) && value > 0)
+        vm->cpu_ms = (unsigned)value;
+    if (script_setting_int(vm, "http.request_timeout", &value) && value > 0)
+        vm->timeout_ms = (unsigned)value;
+    if (script_setting_int(vm, "cache.ttl", &value) && value > 0)
+        vm->ttl_ms = (uint64_t)value;
+}
+
 enum fail script_vm_boot(struct script_vm *vm, struct str settings_json, char *why, size_t why_bytes)
 {
     lua_State *L = vm->L;
@@ -291,6 +305,7 @@ enum fail script_vm_boot(struct script_vm *vm, struct str settings_json, char *w
     }
     lua_pushvalue(L, -1);
     settings_keep(L);
+    read_limits(vm);
     lua_pushcfunction(L, with_traceback);
     bool booted = false;
     if (push_function(L, "wick.worker", "boot")) {

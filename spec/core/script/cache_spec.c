@@ -6,8 +6,10 @@ static struct world world;
 static void a_value_is_loaded_once(void **state)
 {
     (void)state;
-    world_open(&world, "local loads = 0 route('GET', '/v/{k}', function(req, cx) return cx.cache:get(req.params.k, { ttl = '1m' }, function() "
-                       "  loads = loads + 1 cx.sleep(20) return cx.db:one('select $1 as v, $2 as n', 9007199254740993, loads) end) end)");
+    world_open(&world, "local loads = 0 route('GET', '/v/{k}', function(req, cx) return cx.cache:get(req.params.k, { "
+                       "ttl = '1m' }, function() "
+                       "  loads = loads + 1 cx.sleep(20) return cx.db:one('select $1 as v, $2 as n', 9007199254740993, "
+                       "loads) end) end)");
     int fds[5];
     for (int i = 0; i < 5; i++) {
         fds[i] = world_connect(&world);
@@ -28,10 +30,15 @@ static void a_value_is_loaded_once(void **state)
 static void nil_and_errors_are_not_kept(void **state)
 {
     (void)state;
-    world_open(&world, "local n = 0 route('GET', '/nil', function(req, cx) return cx.cache:get('nil', {}, function() n = n + 1 cx.sleep(5) return nil end) or { n = n } end)"
-                       "route('GET', '/problem', function(req, cx) return cx.cache:get('p', {}, function() cx.sleep(10) error(cx.problem(404, 'no-such')) end) end)"
-                       "route('GET', '/sql', function(req, cx) return cx.cache:get('s', {}, function() cx.sleep(10) return cx.db:one('select * from nothing') end) end)"
-                       "route('GET', '/function', function(req, cx) return cx.cache:get('f', {}, function() return print end) end)");
+    world_open(
+        &world,
+        "local n = 0 route('GET', '/nil', function(req, cx) return cx.cache:get('nil', {}, function() n = n + 1 "
+        "cx.sleep(5) return nil end) or { n = n } end)"
+        "route('GET', '/problem', function(req, cx) return cx.cache:get('p', {}, function() cx.sleep(10) "
+        "error(cx.problem(404, 'no-such')) end) end)"
+        "route('GET', '/sql', function(req, cx) return cx.cache:get('s', {}, function() cx.sleep(10) return "
+        "cx.db:one('select * from nothing') end) end)"
+        "route('GET', '/function', function(req, cx) return cx.cache:get('f', {}, function() return print end) end)");
     assert_answer(&world, "GET /nil", NULL, "200 {\"n\":1}");
     assert_answer(&world, "GET /nil", NULL, "200 {\"n\":2}");
     int fds[3];
@@ -50,7 +57,8 @@ static void nil_and_errors_are_not_kept(void **state)
 static void a_leader_that_leaves_hands_the_load_on(void **state)
 {
     (void)state;
-    world_open(&world, "local n = 0 route('GET', '/v', function(req, cx) return cx.cache:get('v', {}, function() n = n + 1 cx.sleep(50) return n end) end)");
+    world_open(&world, "local n = 0 route('GET', '/v', function(req, cx) return cx.cache:get('v', {}, function() n = n "
+                       "+ 1 cx.sleep(50) return n end) end)");
     int leader = world_connect(&world), follower = world_connect(&world), leaver = world_connect(&world);
     world_send(leader, "GET /v", "", NULL);
     world_turn(&world, 10);
@@ -66,9 +74,11 @@ static void a_leader_that_leaves_hands_the_load_on(void **state)
 static void stale_values_are_served_while_one_refreshes(void **state)
 {
     (void)state;
-    world_open(&world, "local n, broken = 0 route('GET', '/v', function(req, cx) return cx.cache:get('v', { ttl = '30ms', stale = '1m' }, function() "
-                       "  n = n + 1 cx.sleep(30) if broken then cx.db:one('select * from nothing') end return n end) end)"
-                       "route('POST', '/break', function() broken = true end)");
+    world_open(&world,
+               "local n, broken = 0 route('GET', '/v', function(req, cx) return cx.cache:get('v', { ttl = '30ms', "
+               "stale = '1m' }, function() "
+               "  n = n + 1 cx.sleep(30) if broken then cx.db:one('select * from nothing') end return n end) end)"
+               "route('POST', '/break', function() broken = true end)");
     assert_answer(&world, "GET /v", NULL, "200 1");
     world_turn(&world, 50);
     int first = world_connect(&world), second = world_connect(&world);
@@ -90,11 +100,13 @@ static void stale_values_are_served_while_one_refreshes(void **state)
 static void values_are_set_deleted_and_dropped_by_tag(void **state)
 {
     (void)state;
-    world_open(&world, "route('POST', '/set', function(req, cx) cx.cache:set('a', { x = { 1, 2 } }, { tags = { 't' } }) cx.cache:set('b', 5) end)"
+    world_open(&world, "route('POST', '/set', function(req, cx) cx.cache:set('a', { x = { 1, 2 } }, { tags = { 't' } "
+                       "}) cx.cache:set('b', 5) end)"
                        "route('GET', '/get/{k}', function(req, cx) return cx.cache:get(req.params.k) or 'none' end)"
                        "route('POST', '/delete', function(req, cx) cx.cache:delete('b') end)"
                        "route('POST', '/drop', function(req, cx) cx.cache:drop_tag('t') end)"
-                       "route('GET', '/long', function(req, cx) local k = ('k'):rep(1000) cx.cache:set(k, 1) local v = cx.cache:get(k) cx.cache:delete(k) "
+                       "route('GET', '/long', function(req, cx) local k = ('k'):rep(1000) cx.cache:set(k, 1) local v = "
+                       "cx.cache:get(k) cx.cache:delete(k) "
                        "  return { v, cx.cache:get(k) == nil, pcall(cx.cache.get, cx.cache, ('k'):rep(5000)) } end)");
     assert_answer(&world, "POST /set", "", "204 ");
     assert_answer(&world, "GET /get/a", NULL, "200 {\"x\":[1,2]}");
@@ -110,11 +122,14 @@ static void values_are_set_deleted_and_dropped_by_tag(void **state)
 static void a_cached_value_is_data(void **state)
 {
     (void)state;
-    world_open(&world, "route('GET', '/v', function(req, cx) local v = cx.cache:get('v', {}, function() return { a = { 1, { b = 2 } }, value = 3, list = {} } end) "
-                       "  local names = {} for k in pairs(v) do names[#names + 1] = k end table.sort(names) "
-                       "  return { v.a[2].b, v.value, v().a[1], names, v.nothing == nil, pcall(function() v.a = 1 end) } end)"
-                       "route('GET', '/list', function(req, cx) local v = cx.cache:get('l', {}, function() return { 5, 6 } end) local sum = 0 "
-                       "  for i, x in ipairs(v) do sum = sum + i * x end return { #v, v[2], sum, #v:value(), v } end)");
+    world_open(&world,
+               "route('GET', '/v', function(req, cx) local v = cx.cache:get('v', {}, function() return { a = { 1, { b "
+               "= 2 } }, value = 3, list = {} } end) "
+               "  local names = {} for k in pairs(v) do names[#names + 1] = k end table.sort(names) "
+               "  return { v.a[2].b, v.value, v().a[1], names, v.nothing == nil, pcall(function() v.a = 1 end) } end)"
+               "route('GET', '/list', function(req, cx) local v = cx.cache:get('l', {}, function() return { 5, 6 } "
+               "end) local sum = 0 "
+               "  for i, x in ipairs(v) do sum = sum + i * x end return { #v, v[2], sum, #v:value(), v } end)");
     for (int i = 0; i < 2; i++) {
         assert_has(world_ask(&world, "GET /v", NULL), "200 [2,3,1,[\"a\",\"list\",\"value\"],true,false,");
         assert_answer(&world, "GET /list", NULL, "200 [2,6,17,2,[5,6]]");

@@ -3,8 +3,10 @@
 
 static struct world world;
 
-#define TABLE "route('POST', '/setup', function(req, cx) cx.db:exec('create table t(id integer primary key, name text unique)') end)" \
-              "route('GET', '/count', function(req, cx) return cx.db:one('select count(*) as n from t').n end)"
+#define TABLE                                                                                                 \
+    "route('POST', '/setup', function(req, cx) cx.db:exec('create table t(id integer primary key, name text " \
+    "unique)') end)"                                                                                          \
+    "route('GET', '/count', function(req, cx) return cx.db:one('select count(*) as n from t').n end)"
 
 static void open_with_table(const char *chunk)
 {
@@ -17,21 +19,28 @@ static void open_with_table(const char *chunk)
 static void values_go_in_and_come_back(void **state)
 {
     (void)state;
-    world_open(&world,
-               "route('GET', '/params', function(req, cx) local r = cx.db:one('select $1 as i, $2 as f, $3 as s, $4 as n, $5 as z, $6 as b, $7 as j', "
-               "  9007199254740993, 1.5, 'x', nil, json.null, true, { a = { 1 } }) "
-               "  return { r.i, math.type(r.i), r.f, r.s, r.n == nil, r.z == nil, r.b, r.j } end)"
-               "route('GET', '/blob', function(req, cx) return cx.db:one('select $1 as b, typeof($1) as t', cx.db.blob('a\\0b')) end)"
-               "route('GET', '/trailing', function(req, cx) return cx.db:one('select $2 as b', 1, nil) end)"
-               "route('GET', '/row', function(req, cx) local r = cx.db:one('select 1 as a, null as b, 3 as c') local names = {} "
-               "  for k, v in pairs(r) do names[#names + 1] = k .. tostring(v) end local t = r:table() "
-               "  return { names, t, pcall(function() return r.d end), pcall(function() r.a = 1 end) } end)"
-               "route('GET', '/rows', function(req, cx) local rs = cx.db:rows('select 1 as a union select 2 order by 1') local sum = 0 "
-               "  for row in rs:each() do sum = sum + row.a end for i, row in ipairs(rs) do sum = sum + 10 * i * row.a end "
-               "  return { #rs, sum, rs[1].a, rs[2], rs[3] == nil, rs:table() } end)"
-               "route('GET', '/dialect', function(req, cx) return { cx.dialect, cx.db:one({ postgres = 'no', sqlite = 'select 4 as n' }).n } end)"
-               "route('GET', '/later', function(req, cx) KEPT = 1 end)");
-    assert_answer(&world, "GET /params", NULL, "200 [9007199254740993,\"integer\",1.5,\"x\",true,true,1,\"{\\\"a\\\":[1]}\"]");
+    world_open(
+        &world,
+        "route('GET', '/params', function(req, cx) local r = cx.db:one('select $1 as i, $2 as f, $3 as s, $4 as n, $5 "
+        "as z, $6 as b, $7 as j', "
+        "  9007199254740993, 1.5, 'x', nil, json.null, true, { a = { 1 } }) "
+        "  return { r.i, math.type(r.i), r.f, r.s, r.n == nil, r.z == nil, r.b, r.j } end)"
+        "route('GET', '/blob', function(req, cx) return cx.db:one('select $1 as b, typeof($1) as t', "
+        "cx.db.blob('a\\0b')) end)"
+        "route('GET', '/trailing', function(req, cx) return cx.db:one('select $2 as b', 1, nil) end)"
+        "route('GET', '/row', function(req, cx) local r = cx.db:one('select 1 as a, null as b, 3 as c') local names = "
+        "{} "
+        "  for k, v in pairs(r) do names[#names + 1] = k .. tostring(v) end local t = r:table() "
+        "  return { names, t, pcall(function() return r.d end), pcall(function() r.a = 1 end) } end)"
+        "route('GET', '/rows', function(req, cx) local rs = cx.db:rows('select 1 as a union select 2 order by 1') "
+        "local sum = 0 "
+        "  for row in rs:each() do sum = sum + row.a end for i, row in ipairs(rs) do sum = sum + 10 * i * row.a end "
+        "  return { #rs, sum, rs[1].a, rs[2], rs[3] == nil, rs:table() } end)"
+        "route('GET', '/dialect', function(req, cx) return { cx.dialect, cx.db:one({ postgres = 'no', sqlite = 'select "
+        "4 as n' }).n } end)"
+        "route('GET', '/later', function(req, cx) KEPT = 1 end)");
+    assert_answer(&world, "GET /params", NULL,
+                  "200 [9007199254740993,\"integer\",1.5,\"x\",true,true,1,\"{\\\"a\\\":[1]}\"]");
     assert_has(world_ask(&world, "GET /blob", NULL), "\"t\":\"blob\"");
     assert_answer(&world, "GET /trailing", NULL, "200 {\"b\":null}");
     assert_has(world_ask(&world, "GET /row", NULL), "200 [[\"a1\",\"bnil\",\"c3\"],{\"a\":1,\"c\":3},false,");
@@ -43,8 +52,10 @@ static void values_go_in_and_come_back(void **state)
 static void a_refusal_is_a_failure_that_says_which(void **state)
 {
     (void)state;
-    open_with_table("route('POST', '/add', function(req, cx) return cx.created('/t', cx.db:one('insert into t(name) values ($1) returning *', req.body)) end)"
-                    "route('POST', '/caught', function(req, cx) local ok, e = pcall(cx.db.exec, cx.db, 'insert into t(name) values ($1)', req.body) "
+    open_with_table("route('POST', '/add', function(req, cx) return cx.created('/t', cx.db:one('insert into t(name) "
+                    "values ($1) returning *', req.body)) end)"
+                    "route('POST', '/caught', function(req, cx) local ok, e = pcall(cx.db.exec, cx.db, 'insert into "
+                    "t(name) values ($1)', req.body) "
                     "  return { ok, e.kind, e.sqlstate, e.retry, e.status, tostring(e):sub(1, 9) } end)"
                     "route('GET', '/syntax', function(req, cx) return cx.db:one('selec 1') end)"
                     "route('GET', '/misuse', function(req, cx) return cx.db:one('select $1', print) end)");
@@ -66,14 +77,21 @@ static void a_transaction_commits_or_leaves_no_trace(void **state)
 {
     (void)state;
     open_with_table("route('POST', '/commit', function(req, cx) local after = {} local tx <close> = cx.db:begin() "
-                    "  tx:exec([[insert into t(name) values ('a')]]) tx:after_commit(function() cx.sleep(1) after[1] = cx.db:one('select count(*) as n from t').n end) "
+                    "  tx:exec([[insert into t(name) values ('a')]]) tx:after_commit(function() cx.sleep(1) after[1] = "
+                    "cx.db:one('select count(*) as n from t').n end) "
                     "  tx:after_commit(function() after[2] = 'second' end) tx:commit() return after end)"
-                    "route('POST', '/error', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert into t(name) values ('b')]]) error('no') end)"
-                    "route('POST', '/problem', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert into t(name) values ('c')]]) return cx.problem(409, 'no') end)"
-                    "route('POST', '/rollback', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert into t(name) values ('d')]]) tx:rollback() return 1 end)"
-                    "route('POST', '/failed', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert into t(name) values ('e')]]) "
-                    "  local ok = pcall(tx.exec, tx, [[insert into t(name) values ('a')]]) local _, e = pcall(tx.commit, tx) return { ok, e.sqlstate } end)"
-                    "route('POST', '/over', function(req, cx) local tx <close> = cx.db:begin() tx:commit() tx:exec('select 1') end)");
+                    "route('POST', '/error', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert into "
+                    "t(name) values ('b')]]) error('no') end)"
+                    "route('POST', '/problem', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert "
+                    "into t(name) values ('c')]]) return cx.problem(409, 'no') end)"
+                    "route('POST', '/rollback', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert "
+                    "into t(name) values ('d')]]) tx:rollback() return 1 end)"
+                    "route('POST', '/failed', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert into "
+                    "t(name) values ('e')]]) "
+                    "  local ok = pcall(tx.exec, tx, [[insert into t(name) values ('a')]]) local _, e = "
+                    "pcall(tx.commit, tx) return { ok, e.sqlstate } end)"
+                    "route('POST', '/over', function(req, cx) local tx <close> = cx.db:begin() tx:commit() "
+                    "tx:exec('select 1') end)");
     assert_answer(&world, "POST /commit", "", "200 [1,\"second\"]");
     assert_has(world_ask(&world, "POST /error", ""), "500 ");
     assert_has(world_ask(&world, "POST /problem", ""), "409 ");
@@ -88,9 +106,12 @@ static void a_transaction_commits_or_leaves_no_trace(void **state)
 static void a_forgotten_commit_is_told(void **state)
 {
     (void)state;
-    open_with_table("route('POST', '/leaked', function(req, cx) local tx = cx.db:begin()\n tx:exec([[insert into t(name) values ('a')]]) return 1 end)"
-                    "route('POST', '/closed', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert into t(name) values ('b')]]) return 1 end)"
-                    "route('POST', '/collected', function(req, cx) for i = 1, 3 do local tx = cx.db:begin() tx:exec([[insert into t(name) values ('c')]]) tx = nil "
+    open_with_table("route('POST', '/leaked', function(req, cx) local tx = cx.db:begin()\n tx:exec([[insert into "
+                    "t(name) values ('a')]]) return 1 end)"
+                    "route('POST', '/closed', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert into "
+                    "t(name) values ('b')]]) return 1 end)"
+                    "route('POST', '/collected', function(req, cx) for i = 1, 3 do local tx = cx.db:begin() "
+                    "tx:exec([[insert into t(name) values ('c')]]) tx = nil "
                     "  collectgarbage() collectgarbage() end return 1 end)");
     assert_has(world_ask(&world, "POST /leaked", ""), "500 ");
     const char *log = world_log(&world);
@@ -106,8 +127,10 @@ static void a_forgotten_commit_is_told(void **state)
 static void a_client_that_leaves_rolls_back(void **state)
 {
     (void)state;
-    open_with_table("local closed route('POST', '/slow', function(req, cx) local tx <close> = cx.db:begin() tx:exec([[insert into t(name) values ('a')]]) "
-                    "  local g <close> = setmetatable({}, { __close = function() closed = cx.shield(function() return tx:one('select count(*) as n from t').n end) tx:rollback() end }) "
+    open_with_table("local closed route('POST', '/slow', function(req, cx) local tx <close> = cx.db:begin() "
+                    "tx:exec([[insert into t(name) values ('a')]]) "
+                    "  local g <close> = setmetatable({}, { __close = function() closed = cx.shield(function() return "
+                    "tx:one('select count(*) as n from t').n end) tx:rollback() end }) "
                     "  cx.sleep('10s') tx:commit() end)"
                     "route('GET', '/closed', function() return closed end)");
     int fd = world_connect(&world);
@@ -125,9 +148,12 @@ static void a_client_that_leaves_rolls_back(void **state)
 static void a_function_runs_in_a_transaction(void **state)
 {
     (void)state;
-    open_with_table("route('POST', '/add', function(req, cx) local a, b, c = cx.db:transaction(function(tx) tx:exec([[insert into t(name) values ('a')]]) return 1, nil, 3 end) return { a, b == nil, c } end)"
-                    "route('POST', '/fail', function(req, cx) return cx.db:transaction(function(tx) tx:exec([[insert into t(name) values ('b')]]) error('inside words') end) end)"
-                    "route('POST', '/retry', function(req, cx) local n = 0 local ok, e = pcall(cx.db.transaction, cx.db, function(tx) n = n + 1 "
+    open_with_table("route('POST', '/add', function(req, cx) local a, b, c = cx.db:transaction(function(tx) "
+                    "tx:exec([[insert into t(name) values ('a')]]) return 1, nil, 3 end) return { a, b == nil, c } end)"
+                    "route('POST', '/fail', function(req, cx) return cx.db:transaction(function(tx) tx:exec([[insert "
+                    "into t(name) values ('b')]]) error('inside words') end) end)"
+                    "route('POST', '/retry', function(req, cx) local n = 0 local ok, e = pcall(cx.db.transaction, "
+                    "cx.db, function(tx) n = n + 1 "
                     "  error({ sqlstate = '40001' }) end) return { n, e.sqlstate } end)");
     assert_answer(&world, "POST /add", "", "200 [1,true,3]");
     assert_has(world_ask(&world, "POST /fail", ""), "500 ");
@@ -140,13 +166,17 @@ static void a_function_runs_in_a_transaction(void **state)
 static void a_pipeline_gives_results_in_order(void **state)
 {
     (void)state;
-    open_with_table("route('GET', '/read', function(req, cx) return cx.db:pipeline(function(p) p:one('select $1 as a', ('x'):rep(3)) p:rows('select 2 as b') "
+    open_with_table("route('GET', '/read', function(req, cx) return cx.db:pipeline(function(p) p:one('select $1 as a', "
+                    "('x'):rep(3)) p:rows('select 2 as b') "
                     "  p:one('select 3 as c where false') end) end)"
-                    "route('POST', '/write', function(req, cx) return cx.db:pipeline(function(p) for i = 1, 3 do p:exec('insert into t(name) values ($1)', 'n' .. i) end end) end)"
-                    "route('POST', '/fail', function(req, cx) return cx.db:pipeline(function(p) p:exec('insert into t(name) values ($1)', 'new') "
+                    "route('POST', '/write', function(req, cx) return cx.db:pipeline(function(p) for i = 1, 3 do "
+                    "p:exec('insert into t(name) values ($1)', 'n' .. i) end end) end)"
+                    "route('POST', '/fail', function(req, cx) return cx.db:pipeline(function(p) p:exec('insert into "
+                    "t(name) values ($1)', 'new') "
                     "  p:exec('insert into t(name) values ($1)', 'n1') end) end)"
                     "route('GET', '/empty', function(req, cx) return #cx.db:pipeline(function() end) end)"
-                    "route('GET', '/raises', function(req, cx) return cx.db:pipeline(function(p) p:one('select 1') error('x') end) end)");
+                    "route('GET', '/raises', function(req, cx) return cx.db:pipeline(function(p) p:one('select 1') "
+                    "error('x') end) end)");
     assert_answer(&world, "GET /read", NULL, "200 [{\"a\":\"xxx\"},[{\"b\":2}],false]");
     assert_answer(&world, "POST /write", "", "200 [1,1,1]");
     assert_has(world_ask(&world, "POST /fail", ""), "409 ");
@@ -159,10 +189,12 @@ static void a_pipeline_gives_results_in_order(void **state)
 static void results_outlive_their_request(void **state)
 {
     (void)state;
-    open_with_table("local kept route('GET', '/keep', function(req, cx) kept = cx.db:rows('select 7 as a') return kept end)"
-                    "route('GET', '/kept', function() collectgarbage() return kept[1].a end)"
-                    "route('GET', '/big', function(req, cx) return #cx.db:rows([[with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) "
-                    "  select i, 'some text of some length' as t from n]]) end)");
+    open_with_table(
+        "local kept route('GET', '/keep', function(req, cx) kept = cx.db:rows('select 7 as a') return kept end)"
+        "route('GET', '/kept', function() collectgarbage() return kept[1].a end)"
+        "route('GET', '/big', function(req, cx) return #cx.db:rows([[with recursive n(i) as (select 1 union all select "
+        "i + 1 from n where i < 20000) "
+        "  select i, 'some text of some length' as t from n]]) end)");
     assert_answer(&world, "GET /keep", NULL, "200 [{\"a\":7}]");
     assert_answer(&world, "GET /kept", NULL, "200 7");
     for (int i = 0; i < 50; i++) {
@@ -175,10 +207,15 @@ static void results_outlive_their_request(void **state)
 static void passwords_are_hashed_beside_the_loop(void **state)
 {
     (void)state;
-    world_open(&world, "route('GET', '/hash', function(req, cx) local h = cx.crypto:password_hash('secret') return { h:sub(1, 30), "
-                       "  cx.crypto:password_verify(h, 'secret'), cx.crypto:password_verify(h, 'Secret'), cx.crypto:password_verify('none', 'x') } end)"
-                       "route('GET', '/digest', function(req, cx) return { cx.crypto.sha256_hex('abc'), cx.crypto:hmac_sha256_hex('key', 'text'), "
-                       "  #cx.crypto:random_token(32), cx.crypto.random_token(1) ~= cx.crypto.random_token(16), cx.crypto.same('a', 'a'), cx.crypto:same('a', 'b'), #cx.crypto.uuid() } end)");
+    world_open(
+        &world,
+        "route('GET', '/hash', function(req, cx) local h = cx.crypto:password_hash('secret') return { h:sub(1, 30), "
+        "  cx.crypto:password_verify(h, 'secret'), cx.crypto:password_verify(h, 'Secret'), "
+        "cx.crypto:password_verify('none', 'x') } end)"
+        "route('GET', '/digest', function(req, cx) return { cx.crypto.sha256_hex('abc'), "
+        "cx.crypto:hmac_sha256_hex('key', 'text'), "
+        "  #cx.crypto:random_token(32), cx.crypto.random_token(1) ~= cx.crypto.random_token(16), cx.crypto.same('a', "
+        "'a'), cx.crypto:same('a', 'b'), #cx.crypto.uuid() } end)");
     assert_answer(&world, "GET /hash", NULL, "200 [\"$argon2id$v=19$m=19456,t=2,p=1\",true,false,false]");
     assert_answer(&world, "GET /digest", NULL,
                   "200 [\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\","

@@ -6,8 +6,9 @@ static struct world world;
 static void a_table_becomes_json(void **state)
 {
     (void)state;
-    world_open(&world, "route('GET', '/hello/{name}', function(req) return { hello = req.params.name, list = { 1, 2.5, 'x' }, "
-                       "none = json.array {}, empty = {} } end)");
+    world_open(&world,
+               "route('GET', '/hello/{name}', function(req) return { hello = req.params.name, list = { 1, 2.5, 'x' }, "
+               "none = json.array {}, empty = {} } end)");
     assert_answer(&world, "GET /hello/w%C3%B6rld", NULL,
                   "200 {\"empty\":{},\"hello\":\"w\xc3\xb6rld\",\"list\":[1,2.5,\"x\"],\"none\":[]}");
     world_close(&world);
@@ -33,21 +34,23 @@ static void what_is_not_there_is_a_problem(void **state)
 static void every_kind_of_value_is_an_answer(void **state)
 {
     (void)state;
-    world_open(&world,
-               "route('GET', '/string', function() return 'a\"b' end)"
-               "route('GET', '/number', function() return 9007199254740993 end)"
-               "route('GET', '/false', function() return false end)"
-               "route('GET', '/null', function() return json.null end)"
-               "route('GET', '/nil', function() return nil end)"
-               "route('GET', '/row', function(req, cx) return cx.db:one('select 1 as a, null as b') end)"
-               "route('GET', '/rows', function(req, cx) return cx.db:rows('select 1 as a union select 2 order by 1') end)"
-               "route('GET', '/in', function(req, cx) return { items = cx.db:rows('select 1 as a'), n = 1 } end)"
-               "route('GET', '/none', function(req, cx) return cx.db:one('select 1 where false') end)"
-               "route('GET', '/problem', function(req, cx) return cx.problem(418, 'tea', { detail = 'short', cups = 2 }) end)"
-               "route('GET', '/raised', function(req, cx) error(cx.problem(409, 'taken')) end)"
-               "route('POST', '/created', function(req, cx) return cx.created('/x/1', { id = 1 }) end)"
-               "route('GET', '/raw', function(req, cx) return cx.reply { type = 'text/css', body = 'a{}', headers = { ['X-A'] = 'b' } } end)"
-               "route('GET', '/gone', function(req, cx) return cx.no_content() end)");
+    world_open(
+        &world,
+        "route('GET', '/string', function() return 'a\"b' end)"
+        "route('GET', '/number', function() return 9007199254740993 end)"
+        "route('GET', '/false', function() return false end)"
+        "route('GET', '/null', function() return json.null end)"
+        "route('GET', '/nil', function() return nil end)"
+        "route('GET', '/row', function(req, cx) return cx.db:one('select 1 as a, null as b') end)"
+        "route('GET', '/rows', function(req, cx) return cx.db:rows('select 1 as a union select 2 order by 1') end)"
+        "route('GET', '/in', function(req, cx) return { items = cx.db:rows('select 1 as a'), n = 1 } end)"
+        "route('GET', '/none', function(req, cx) return cx.db:one('select 1 where false') end)"
+        "route('GET', '/problem', function(req, cx) return cx.problem(418, 'tea', { detail = 'short', cups = 2 }) end)"
+        "route('GET', '/raised', function(req, cx) error(cx.problem(409, 'taken')) end)"
+        "route('POST', '/created', function(req, cx) return cx.created('/x/1', { id = 1 }) end)"
+        "route('GET', '/raw', function(req, cx) return cx.reply { type = 'text/css', body = 'a{}', headers = { ['X-A'] "
+        "= 'b' } } end)"
+        "route('GET', '/gone', function(req, cx) return cx.no_content() end)");
     assert_answer(&world, "GET /string", NULL, "200 \"a\\\"b\"");
     assert_answer(&world, "GET /number", NULL, "200 9007199254740993");
     assert_answer(&world, "GET /false", NULL, "200 false");
@@ -76,11 +79,13 @@ static void every_kind_of_value_is_an_answer(void **state)
 static void what_cannot_be_sent_is_500_and_a_log_line(void **state)
 {
     (void)state;
-    world_open(&world, "route('GET', '/function', function() return print end, { name = 'gives_function' })"
-                       "route('GET', '/deep', function() local t = {} t.t = t return t end)"
-                       "route('GET', '/mixed', function() return { 1, a = 2 } end)"
-                       "route('GET', '/bytes', function() return { name = '\\xff' } end)"
-                       "route('GET', '/header', function(req, cx) return cx.reply { headers = { ['X-A'] = 'a\\r\\nB: c' } } end)");
+    world_open(
+        &world,
+        "route('GET', '/function', function() return print end, { name = 'gives_function' })"
+        "route('GET', '/deep', function() local t = {} t.t = t return t end)"
+        "route('GET', '/mixed', function() return { 1, a = 2 } end)"
+        "route('GET', '/bytes', function() return { name = '\\xff' } end)"
+        "route('GET', '/header', function(req, cx) return cx.reply { headers = { ['X-A'] = 'a\\r\\nB: c' } } end)");
     assert_has(world_ask(&world, "GET /function", NULL), "500 {\"type\":\"urn:wick:problem:internal\"");
     assert_has(world_log(&world), "route=gives_function");
     assert_has(world_ask(&world, "GET /deep", NULL), "500 ");
@@ -94,13 +99,15 @@ static void what_cannot_be_sent_is_500_and_a_log_line(void **state)
 static void an_error_is_500_without_leaking_and_a_traceback_in_the_log(void **state)
 {
     (void)state;
-    world_open(&world, "local function inner() error('secret words') end\n"
-                       "local function outer() inner() return 1 end\n"
-                       "route('GET', '/direct', function() outer() return 1 end)\n"
-                       "route('GET', '/child', function(req, cx) local co = coroutine.wrap(function() cx.sleep(1) outer() end)\n"
-                       "co() return 1 end)\n"
-                       "route('GET', '/loader', function(req, cx) return cx.cache:get('k', {}, function() outer() end) end)\n"
-                       "route('GET', '/global', function() return undeclared end)");
+    world_open(
+        &world,
+        "local function inner() error('secret words') end\n"
+        "local function outer() inner() return 1 end\n"
+        "route('GET', '/direct', function() outer() return 1 end)\n"
+        "route('GET', '/child', function(req, cx) local co = coroutine.wrap(function() cx.sleep(1) outer() end)\n"
+        "co() return 1 end)\n"
+        "route('GET', '/loader', function(req, cx) return cx.cache:get('k', {}, function() outer() end) end)\n"
+        "route('GET', '/global', function() return undeclared end)");
     const char *answer = world_ask_with(&world, "GET /direct", "", NULL);
     assert_has(answer, "500 Internal Server Error");
     assert_null(strstr(answer, "secret"));
@@ -123,22 +130,28 @@ static void an_error_is_500_without_leaking_and_a_traceback_in_the_log(void **st
 static void a_request_says_what_it_is(void **state)
 {
     (void)state;
-    world_open(&world, "route('GET', '/p/{id:int64}/{rest:path}', function(req) return { math.type(req.params.id), req.params.id, "
-                       "req.params.rest, req.method, req.path, req.target, req.route, req.query.a, req.query.b, req.headers['x-Y'] or '-', "
-                       "req.headers['no'] == nil, req.has_query, #req.id > 0, req.peer } end, { name = 'shown' })"
-                       "route('POST', '/body', function(req) return { req.body, req.raw_body } end)"
-                       "route('POST', '/state', function(req) req.user = 7 req.state.x = 1 req.body = { req.user, req.state.x } return req.body end)"
-                       "route('GET', '/typo', function(req) return req.paths end)"
-                       "local kept route('GET', '/keep', function(req) kept = req return 1 end)"
-                       "route('GET', '/kept', function(req) return kept.path end)");
+    world_open(
+        &world,
+        "route('GET', '/p/{id:int64}/{rest:path}', function(req) return { math.type(req.params.id), req.params.id, "
+        "req.params.rest, req.method, req.path, req.target, req.route, req.query.a, req.query.b, req.headers['x-Y'] or "
+        "'-', "
+        "req.headers['no'] == nil, req.has_query, #req.id > 0, req.peer } end, { name = 'shown' })"
+        "route('POST', '/body', function(req) return { req.body, req.raw_body } end)"
+        "route('POST', '/state', function(req) req.user = 7 req.state.x = 1 req.body = { req.user, req.state.x } "
+        "return req.body end)"
+        "route('GET', '/typo', function(req) return req.paths end)"
+        "local kept route('GET', '/keep', function(req) kept = req return 1 end)"
+        "route('GET', '/kept', function(req) return kept.path end)");
     assert_has(world_ask_with(&world, "GET /p/-7/x/y?a=1%202&b=%C3%BC&a=2", "X-Y: z\r\n", NULL),
-               "[\"integer\",-7,\"x/y\",\"GET\",\"/p/-7/x/y\",\"/p/-7/x/y?a=1%202&b=%C3%BC&a=2\",\"shown\",\"2\",\"\xc3\xbc\",\"z\",true,true,true,"
+               "[\"integer\",-7,\"x/y\",\"GET\",\"/p/-7/x/y\",\"/p/-7/x/"
+               "y?a=1%202&b=%C3%BC&a=2\",\"shown\",\"2\",\"\xc3\xbc\",\"z\",true,true,true,"
                "\"127.0.0.1");
     assert_answer(&world, "POST /body", "{\"a\":[1,null,{}]}", "200 [{\"a\":[1,null,{}]},\"{\\\"a\\\":[1,null,{}]}\"]");
     assert_has(world_ask(&world, "POST /body", "{\"a\":"), "400 {\"type\":\"urn:wick:problem:invalid-json\"");
     assert_has(world_ask(&world, "POST /body", "{\"a\":12345678901234567890}"), "an integer beyond 64 bits");
     assert_has(world_ask(&world, "POST /body", ""), "400 {\"type\":\"urn:wick:problem:missing-body\"");
-    assert_has(world_ask_with(&world, "POST /body", "Content-Length: 2\r\nContent-Type: text/plain\r\n\r\n{}", NULL), "415 ");
+    assert_has(world_ask_with(&world, "POST /body", "Content-Length: 2\r\nContent-Type: text/plain\r\n\r\n{}", NULL),
+               "415 ");
     assert_answer(&world, "POST /state", "{}", "200 [7,1]");
     assert_has(world_ask(&world, "GET /typo", NULL), "500 ");
     assert_answer(&world, "GET /keep", NULL, "200 1");

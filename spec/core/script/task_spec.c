@@ -23,15 +23,15 @@ static void turn_until_idle(unsigned ms_max)
 static void a_client_that_leaves_cancels_the_wait_and_close_may_wait(void **state)
 {
     (void)state;
-    world_open(&world,
-               "local seen = {}"
-               "local function guard(cx, name) return setmetatable({}, { __close = function() "
-               "  local ok, e = pcall(cx.sleep, 1) seen[name .. '_plain'] = tostring(e) "
-               "  cx.shield(function() seen[name] = cx.db:one('select 7 as n').n cx.sleep(10) end) end }) end "
-               "route('GET', '/sleep', function(req, cx) local g <close> = guard(cx, 'sleep') cx.sleep('10s') seen.after = true end)"
-               "route('GET', '/pcall', function(req, cx) local g <close> = guard(cx, 'pcall') "
-               "  local n = 0 while n < 5 do n = n + 1 pcall(cx.sleep, '10s') end seen.n = n end)"
-               "route('GET', '/seen', function() return seen end)");
+    world_open(&world, "local seen = {}"
+                       "local function guard(cx, name) return setmetatable({}, { __close = function() "
+                       "  local ok, e = pcall(cx.sleep, 1) seen[name .. '_plain'] = tostring(e) "
+                       "  cx.shield(function() seen[name] = cx.db:one('select 7 as n').n cx.sleep(10) end) end }) end "
+                       "route('GET', '/sleep', function(req, cx) local g <close> = guard(cx, 'sleep') cx.sleep('10s') "
+                       "seen.after = true end)"
+                       "route('GET', '/pcall', function(req, cx) local g <close> = guard(cx, 'pcall') "
+                       "  local n = 0 while n < 5 do n = n + 1 pcall(cx.sleep, '10s') end seen.n = n end)"
+                       "route('GET', '/seen', function() return seen end)");
     ask_and_leave("GET /sleep", 20);
     assert_int_equal(script_vm_tasks(world.vm), 1);
     turn_until_idle(1000);
@@ -46,8 +46,9 @@ static void a_client_that_leaves_cancels_the_wait_and_close_may_wait(void **stat
 static void a_statement_is_cancelled_with_its_client(void **state)
 {
     (void)state;
-    world_open(&world, "route('GET', '/spin', function(req, cx) return cx.db:one([[with recursive n(i) as (select 1 union all "
-                       "select i + 1 from n) select count(*) from n]]) end)");
+    world_open(&world,
+               "route('GET', '/spin', function(req, cx) return cx.db:one([[with recursive n(i) as (select 1 union all "
+               "select i + 1 from n) select count(*) from n]]) end)");
     uint64_t start = clock_mono_ms();
     ask_and_leave("GET /spin", 50);
     turn_until_idle(5000);
@@ -58,11 +59,13 @@ static void a_statement_is_cancelled_with_its_client(void **state)
 static void a_deadline_is_504(void **state)
 {
     (void)state;
-    world_open(&world, "route('GET', '/sleep', function(req, cx) cx.sleep('10s') return 1 end, { timeout_ms = 50 })"
-                       "route('GET', '/spin', function(req, cx) return cx.db:one([[with recursive n(i) as (select 1 union all "
-                       "select i + 1 from n) select count(*) from n]]) end, { timeout_ms = 100 })"
-                       "route('GET', '/left', function(req, cx) local a = cx.deadline_ms() cx.sleep(20) return a <= 5000 and a > 4900 and "
-                       "cx.deadline_ms() < a end, { timeout_ms = 5000 })");
+    world_open(&world,
+               "route('GET', '/sleep', function(req, cx) cx.sleep('10s') return 1 end, { timeout_ms = 50 })"
+               "route('GET', '/spin', function(req, cx) return cx.db:one([[with recursive n(i) as (select 1 union all "
+               "select i + 1 from n) select count(*) from n]]) end, { timeout_ms = 100 })"
+               "route('GET', '/left', function(req, cx) local a = cx.deadline_ms() cx.sleep(20) return a <= 5000 and a "
+               "> 4900 and "
+               "cx.deadline_ms() < a end, { timeout_ms = 5000 })");
     uint64_t start = clock_mono_ms();
     assert_has(world_ask(&world, "GET /sleep", NULL), "504 {\"type\":\"urn:wick:problem:deadline\"");
     assert_has(world_ask(&world, "GET /spin", NULL), "504 {\"type\":\"urn:wick:problem:deadline\"");
@@ -74,7 +77,8 @@ static void a_deadline_is_504(void **state)
 static void a_shield_holds_for_the_grace_only(void **state)
 {
     (void)state;
-    world_open(&world, "route('GET', '/shield', function(req, cx) cx.shield(function() cx.sleep('10s') end) return 1 end, { timeout_ms = 50 })");
+    world_open(&world, "route('GET', '/shield', function(req, cx) cx.shield(function() cx.sleep('10s') end) return 1 "
+                       "end, { timeout_ms = 50 })");
     uint64_t start = clock_mono_ms();
     assert_has(world_ask(&world, "GET /shield", NULL), "504 ");
     uint64_t took = clock_mono_ms() - start;
@@ -86,12 +90,14 @@ static void a_shield_holds_for_the_grace_only(void **state)
 static void a_loop_without_end_uses_up_its_budget(void **state)
 {
     (void)state;
-    world_open(&world, "route('GET', '/loop', function() while true do end end)"
-                       "route('GET', '/pcall', function() while true do pcall(function() while true do end end) end end)"
-                       "route('GET', '/child', function() local f = function() while true do end end "
-                       "  while true do local co = coroutine.create(f) coroutine.resume(co) end end)"
-                       "route('GET', '/busy', function(req, cx) for i = 1, 5 do for j = 1, 200000 do end cx.sleep(1) end return 1 end)"
-                       "route('GET', '/fine', function() return 1 end)");
+    world_open(
+        &world,
+        "route('GET', '/loop', function() while true do end end)"
+        "route('GET', '/pcall', function() while true do pcall(function() while true do end end) end end)"
+        "route('GET', '/child', function() local f = function() while true do end end "
+        "  while true do local co = coroutine.create(f) coroutine.resume(co) end end)"
+        "route('GET', '/busy', function(req, cx) for i = 1, 5 do for j = 1, 200000 do end cx.sleep(1) end return 1 end)"
+        "route('GET', '/fine', function() return 1 end)");
     world.vm->cpu_ms = 100;
     static const char *const lines[] = { "GET /loop", "GET /pcall", "GET /child" };
     for (size_t i = 0; i < COUNT_OF(lines); i++) {
@@ -109,7 +115,8 @@ static void coroutines_are_used_again(void **state)
     world_open(&world, "route('GET', '/n/{n:int64}', function(req, cx) if req.params.n % 3 == 0 then cx.sleep(0) end "
                        "if req.params.n % 7 == 0 then error('seven') end return req.params.n end)"
                        "local native = require 'wick.native' local left = 10000 "
-                       "route('GET', '/spawn', function(req, cx) for i = 1, 100 do native.spawn(function() cx.sleep(0) left = left - 1 end, 1000) end return 1 end)"
+                       "route('GET', '/spawn', function(req, cx) for i = 1, 100 do native.spawn(function() cx.sleep(0) "
+                       "left = left - 1 end, 1000) end return 1 end)"
                        "route('GET', '/left', function() return left end)");
     for (int i = 0; i < 100; i++) {
         assert_answer(&world, "GET /spawn", NULL, "200 1");
@@ -132,22 +139,29 @@ static void coroutines_are_used_again(void **state)
 static void coroutines_of_the_user_may_wait(void **state)
 {
     (void)state;
-    world_open(&world,
-               "route('GET', '/wrap', function(req, cx) local out = {} "
-               "  for v in coroutine.wrap(function() for i = 1, 3 do cx.sleep(1) coroutine.yield(i) end end) do out[#out + 1] = v end return out end)"
-               "route('GET', '/deep', function(req, cx) local function nest(n) if n == 0 then return cx.db:one('select 5 as n').n end "
-               "  return coroutine.wrap(function() return nest(n - 1) end)() end return nest(20) end)"
-               "route('GET', '/resume', function(req, cx) local co = coroutine.create(function(a) local b = coroutine.yield(a + 1) cx.sleep(1) "
-               "  error('x' .. b) end) local r = { coroutine.resume(co, 1) } local s = { coroutine.resume(co, 2) } "
-               "  return { r, s[1], s[2]:match('x2$'), coroutine.status(co), select('#', coroutine.resume(co)) } end)"
-               "route('GET', '/cancel', function(req, cx) local seen local co = coroutine.wrap(function() local g <close> = setmetatable({}, { __close = "
-               "  function() seen = true end }) cx.sleep('10s') end) local ok, e = pcall(co) return { ok, e.kind, seen } end, { timeout_ms = 40 })"
-               "route('GET', '/sort', function(req, cx) local ok, e = pcall(table.sort, { 2, 1 }, function(a, b) cx.sleep(1) return a < b end) return e end)"
-               "route('GET', '/outside', function() local ok, e = pcall(coroutine.yield, 1) return e end)"
-               "local gen = coroutine.wrap(function() local n = 0 while true do n = n + 1 coroutine.yield(n) end end)"
-               "route('GET', '/shared', function() return gen() end)"
-               "local slow = coroutine.create(function(cx) cx.sleep(100) return 'done' end)"
-               "route('GET', '/slow', function(req, cx) local ok, v = coroutine.resume(slow, cx) return tostring(v) end)");
+    world_open(
+        &world,
+        "route('GET', '/wrap', function(req, cx) local out = {} "
+        "  for v in coroutine.wrap(function() for i = 1, 3 do cx.sleep(1) coroutine.yield(i) end end) do out[#out + 1] "
+        "= v end return out end)"
+        "route('GET', '/deep', function(req, cx) local function nest(n) if n == 0 then return cx.db:one('select 5 as "
+        "n').n end "
+        "  return coroutine.wrap(function() return nest(n - 1) end)() end return nest(20) end)"
+        "route('GET', '/resume', function(req, cx) local co = coroutine.create(function(a) local b = coroutine.yield(a "
+        "+ 1) cx.sleep(1) "
+        "  error('x' .. b) end) local r = { coroutine.resume(co, 1) } local s = { coroutine.resume(co, 2) } "
+        "  return { r, s[1], s[2]:match('x2$'), coroutine.status(co), select('#', coroutine.resume(co)) } end)"
+        "route('GET', '/cancel', function(req, cx) local seen local co = coroutine.wrap(function() local g <close> = "
+        "setmetatable({}, { __close = "
+        "  function() seen = true end }) cx.sleep('10s') end) local ok, e = pcall(co) return { ok, e.kind, seen } end, "
+        "{ timeout_ms = 40 })"
+        "route('GET', '/sort', function(req, cx) local ok, e = pcall(table.sort, { 2, 1 }, function(a, b) cx.sleep(1) "
+        "return a < b end) return e end)"
+        "route('GET', '/outside', function() local ok, e = pcall(coroutine.yield, 1) return e end)"
+        "local gen = coroutine.wrap(function() local n = 0 while true do n = n + 1 coroutine.yield(n) end end)"
+        "route('GET', '/shared', function() return gen() end)"
+        "local slow = coroutine.create(function(cx) cx.sleep(100) return 'done' end)"
+        "route('GET', '/slow', function(req, cx) local ok, v = coroutine.resume(slow, cx) return tostring(v) end)");
     assert_answer(&world, "GET /wrap", NULL, "200 [1,2,3]");
     assert_answer(&world, "GET /deep", NULL, "200 5");
     assert_answer(&world, "GET /resume", NULL, "200 [[true,2],false,\"x2\",\"dead\",2]");
@@ -176,9 +190,11 @@ static void loading_code_cannot_wait(void **state)
 static void a_closing_vm_ends_its_tasks(void **state)
 {
     (void)state;
-    world_open(&world, "local native = require 'wick.native' route('GET', '/x', function(req, cx) native.spawn(function() "
-                       "while true do cx.sleep('1h') end end, 10000000) native.spawn(function() local tx <close> = cx.db:begin() "
-                       "tx:exec('create table t(a)') cx.sleep('1h') end, 10000000) return 1 end)");
+    world_open(
+        &world,
+        "local native = require 'wick.native' route('GET', '/x', function(req, cx) native.spawn(function() "
+        "while true do cx.sleep('1h') end end, 10000000) native.spawn(function() local tx <close> = cx.db:begin() "
+        "tx:exec('create table t(a)') cx.sleep('1h') end, 10000000) return 1 end)");
     assert_answer(&world, "GET /x", NULL, "200 1");
     world_turn(&world, 50);
     assert_int_equal(script_vm_tasks(world.vm), 2);
@@ -188,8 +204,11 @@ static void a_closing_vm_ends_its_tasks(void **state)
 static void too_much_memory_ends_the_request_alone(void **state)
 {
     (void)state;
-    world_open_with(&world, "route('GET', '/eat', function() local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end end)"
-                            "route('GET', '/fine', function() return 1 end)", 16 << 20);
+    world_open_with(
+        &world,
+        "route('GET', '/eat', function() local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end end)"
+        "route('GET', '/fine', function() return 1 end)",
+        16 << 20);
     for (int i = 0; i < 3; i++) {
         assert_has(world_ask(&world, "GET /eat", NULL), "500 ");
         assert_answer(&world, "GET /fine", NULL, "200 1");

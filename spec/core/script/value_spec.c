@@ -47,13 +47,31 @@ static void values_survive_a_round_trip(void **state)
     (void)state;
     open_vm();
     static const char *const same[] = {
-        "9007199254740993", "123456789012345678", "-9223372036854775808", "9223372036854775807", "[]", "{}", "null",
-        "\"\\u0000\"", "[null]", "[[],{}]", "{\"a\":null}", "0.1", "true", "\"\"", "\"\xc3\xbc\xf0\x9f\x98\x80\"", "[1,[2,[3,[]]]]",
-        "{\"a\":{\"b\":[{}]},\"c\":\"d\"}", "1.5", "-0.0001", "{\"\":1}", "{\"a\\u0000b\":1}",
+        "9007199254740993",
+        "123456789012345678",
+        "-9223372036854775808",
+        "9223372036854775807",
+        "[]",
+        "{}",
+        "null",
+        "\"\\u0000\"",
+        "[null]",
+        "[[],{}]",
+        "{\"a\":null}",
+        "0.1",
+        "true",
+        "\"\"",
+        "\"\xc3\xbc\xf0\x9f\x98\x80\"",
+        "[1,[2,[3,[]]]]",
+        "{\"a\":{\"b\":[{}]},\"c\":\"d\"}",
+        "1.5",
+        "-0.0001",
+        "{\"\":1}",
+        "{\"a\\u0000b\":1}",
     };
     for (size_t i = 0; i < COUNT_OF(same); i++)
         assert_string_equal(round_trip(same[i]), same[i]);
-    assert_string_equal(round_trip("1e-7"), "1e-07");   /* as PostgreSQL's to_json writes it */
+    assert_string_equal(round_trip("1e-7"), "1e-07"); /* as PostgreSQL's to_json writes it */
     assert_string_equal(round_trip("1e2"), "100");
     assert_string_equal(round_trip("{\"b\":1,\"a\":2,\"ab\":3}"), "{\"a\":2,\"ab\":3,\"b\":1}");
     close_vm();
@@ -105,14 +123,17 @@ static void tables_are_arrays_or_objects(void **state)
     assert_string_equal(json_of("json.array {}"), "[]");
     assert_string_equal(json_of("json.object { 'x' }"), "{\"1\":\"x\"}");
     assert_string_equal(json_of("{ 1, 2, 3 }"), "[1,2,3]");
-    assert_string_equal(json_of("(function() local t = {} for i = 100, 1, -1 do t[i] = i end return #t == 100 and t[100] end)()"), "100");
+    assert_string_equal(
+        json_of("(function() local t = {} for i = 100, 1, -1 do t[i] = i end return #t == 100 and t[100] end)()"),
+        "100");
     assert_string_equal(json_of("(function() local t = {} t[3] = 3 t[2] = 2 t[1] = 1 return t end)()"), "[1,2,3]");
     assert_string_equal(json_of("{ [200] = 5, [404] = 1 }"), "{\"200\":5,\"404\":1}");
     assert_string_equal(json_of("{ b = 1, a = { d = 1, c = {} } }"), "{\"a\":{\"c\":{},\"d\":1},\"b\":1}");
     assert_string_equal(json_of("3.0"), "3");
     assert_string_equal(json_of("{ 0/0, 1/0, -1/0 }"), "[\"NaN\",\"Infinity\",\"-Infinity\"]");
     assert_string_equal(json_of("{ json.null, require('cjson').null }"), "[null,null]");
-    char many[256] = "(function() local t = {} for i = 1, 300 do t['k' .. i] = i end local s = json.encode(t) return #s end)()";
+    char many[256] =
+        "(function() local t = {} for i = 1, 300 do t['k' .. i] = i end local s = json.encode(t) return #s end)()";
     assert_string_equal(json_of(many), "3085");
     close_vm();
 }
@@ -134,9 +155,23 @@ static void durations_have_units(void **state)
 {
     (void)state;
     open_vm();
-    static const struct { const char *text; int64_t ms; } cases[] = {
-        { "250ms", 250 }, { "30s", 30000 }, { "5m", 300000 }, { "2h", 7200000 }, { "1d", 86400000 }, { "0s", 0 },
-        { "s", -1 }, { "5", -1 }, { "5 s", -1 }, { "-1s", -1 }, { "1.5s", -1 }, { "", -1 }, { "9999999999999s", -1 },
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } cases[] = {
+        { "250ms", 250 },
+        { "30s", 30000 },
+        { "5m", 300000 },
+        { "2h", 7200000 },
+        { "1d", 86400000 },
+        { "0s", 0 },
+        { "s", -1 },
+        { "5", -1 },
+        { "5 s", -1 },
+        { "-1s", -1 },
+        { "1.5s", -1 },
+        { "", -1 },
+        { "9999999999999s", -1 },
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         uint64_t ms = 0;
@@ -169,8 +204,11 @@ static void commands_run_in_a_vm_without_a_loop(void **state)
 {
     (void)state;
     open_vm();
-    assert_int_equal(luaL_dostring(vm->L, "local native = require 'wick.native' return native.settings { a = { b = 7, c = 'x', d = true, "
-                                          "e = { { url = 'u' }, 2 } } }"), LUA_OK);
+    assert_int_equal(
+        luaL_dostring(vm->L,
+                      "local native = require 'wick.native' return native.settings { a = { b = 7, c = 'x', d = true, "
+                      "e = { { url = 'u' }, 2 } } }"),
+        LUA_OK);
     int64_t number = 0;
     struct str text = STR_NONE;
     assert_true(script_setting_int(vm, "a.b", &number));
@@ -186,9 +224,14 @@ static void commands_run_in_a_vm_without_a_loop(void **state)
     assert_int_equal(script_setting_count(vm, "a.e"), 2);
     assert_int_equal(luaL_dostring(vm->L, "undeclared = 1"), 1);
     lua_settop(vm->L, 0);
-    assert_int_equal(luaL_dostring(vm->L, "return assert(require('wick.native').statement('select $1, $2')).params"), LUA_OK);
+    assert_int_equal(luaL_dostring(vm->L, "return assert(require('wick.native').statement('select $1, $2')).params"),
+                     LUA_OK);
     assert_int_equal(lua_tointeger(vm->L, -1), 2);
-    assert_int_equal(luaL_dostring(vm->L, "local n = require 'wick.native' assert(n.match_check '/a/{id:uuid}') return not n.match_check '/a/{id'"), LUA_OK);
+    assert_int_equal(
+        luaL_dostring(
+            vm->L,
+            "local n = require 'wick.native' assert(n.match_check '/a/{id:uuid}') return not n.match_check '/a/{id'"),
+        LUA_OK);
     assert_true(lua_toboolean(vm->L, -1));
     lua_settop(vm->L, 0);
     close_vm();
