@@ -57,15 +57,20 @@ function command.say(format, ...)
   native.write(1, (select("#", ...) > 0 and format:format(...) or format) .. "\n")
 end
 
---- For commands: the settings of --config, or nil after the mistakes were printed (the caller returns CONFIGURATION).
--- With --json the mistakes are printed as {"ok":false,"errors":[...]}.
-function command.settings(args)
-  local config = require "wick.config"
+--- For commands: the settings of --config with its plugins loaded and their routes added, and the number of routes; or nil
+-- after all mistakes were printed (the caller returns CONFIGURATION). With --json they are {"ok":false,"errors":[...]}.
+function command.load(args)
+  local config, worker = require "wick.config", require "wick.worker"
   local settings, texts, origin = config.load(args.config, { env = native.env, read_file = native.read_file })
-  if not settings then
-    command.mistakes(args, texts)
+  local routes
+  if settings then
+    routes, texts = worker.boot(settings, origin)
   end
-  return settings, origin
+  if not routes then
+    command.mistakes(args, texts)
+    return nil
+  end
+  return settings, routes
 end
 
 --- Prints mistakes, each on a line of its own.

@@ -31,13 +31,8 @@ end
 return {
   summary = "Check the configuration and the plugins without serving.",
   run = function(args, command)
-    local settings, origin = command.settings(args)
+    local settings, routes = command.load(args)
     if not settings then
-      return command.CONFIGURATION
-    end
-    local routes, texts = worker.boot(settings, origin)
-    if not routes then
-      command.mistakes(args, texts)
       return command.CONFIGURATION
     end
     local warnings = warnings_of(settings)

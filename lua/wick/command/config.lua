@@ -7,13 +7,8 @@ local settings_schema = require "wick.settings"
 local worker = require "wick.worker"
 
 local function run_print(args, command)
-  local settings, origin = command.settings(args)
+  local settings = command.load(args)
   if not settings then
-    return command.CONFIGURATION
-  end
-  local routes, texts = worker.boot(settings, origin)
-  if not routes then
-    command.mistakes(args, texts)
     return command.CONFIGURATION
   end
   if args.json then

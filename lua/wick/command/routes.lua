@@ -34,13 +34,8 @@ end
 return {
   summary = "List the routes.",
   run = function(args, command)
-    local settings, origin = command.settings(args)
+    local settings = command.load(args)
     if not settings then
-      return command.CONFIGURATION
-    end
-    local count, texts = worker.boot(settings, origin)
-    if not count then
-      command.mistakes(args, texts)
       return command.CONFIGURATION
     end
     local rows = rows_of(worker.plugins)
