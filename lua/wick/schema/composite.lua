@@ -1,0 +1,247 @@
+--- Shapes made of shapes: records, lists, maps, choices.
+
+local core = require "wick.schema.core"
+local suggest = require "wick.suggest"
+
+local make, check, push, pop = core.make, core.check, core.push, core.pop
+local fail, describe, plain, Type, json = core.fail, core.describe, core.plain, core.Type, core.json
+
+local S = {}
+
+local function sorted_keys(t)
+  local keys = {}
+  for key in pairs(t) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+  return keys
+end
+
+local function read_record(shape, value, cx)
+  if type(value) ~= "table" or (cx.source == "json" and json.is_array(value)) then
+    fail(cx, ("expected %s, got %s"):format(cx.source == "lua" and "a table" or "an object", describe(value, shape, cx)))
+    return nil
+  end
+  local out = {}
+  for _, name in ipairs(shape.names) do
+    push(cx, name)
+    out[name] = check(shape.fields[name], value[name], cx)
+    pop(cx)
+  end
+  for _, name in ipairs(sorted_keys(value)) do
+    if not shape.fields[name] then
+      if shape.rest then
+        out[name] = value[name]
+      else
+        push(cx, name)
+        fail(cx, ("is not known here%s"):format(suggest.phrase(name, shape.names)))
+        pop(cx)
+      end
+    end
+  end
+  return out
+end
+
+-- The names of the fields: those of `order` first, then the others as the alphabet has them.
+local function ordered_names(fields, order)
+  local names, seen = {}, {}
+  for _, list in ipairs { order or {}, sorted_keys(fields) } do
+    for _, name in ipairs(list) do
+      if fields[name] and not seen[name] then
+        names[#names + 1], seen[name] = name, true
+      end
+    end
+  end
+  return names
+end
+
+--- A table of named fields. Options go in a second table: S.record({ ... }, { optional = true, rest = true }).
+-- rest: unknown fields pass. order: the names of fields that come first, in this order, where the record is described.
+function S.record(fields, options)
+  for name, shape in pairs(fields) do
+    if type(name) ~= "string" or getmetatable(shape) ~= Type then
+      error(("field %s of a record must be a schema"):format(plain(name)), 2)
+    end
+  end
+  return make("record", options, {
+    fields = fields, names = ordered_names(fields, options and options.order), read = read_record,
+    words = function(shape) return "a table with " .. table.concat(shape.names, ", ") end,
+  })
+end
+
+-- A record of some fields of another, with its options but for `check`, which speaks of the whole.
+local function derived(shape, fields)
+  return S.record(fields, {
+    order = shape.names, doc = shape.doc, optional = shape.optional, nullable = shape.nullable, default = shape.default,
+    rest = shape.rest,
+  })
+end
+
+local function need_field(shape, name)
+  if not shape.fields[name] then
+    error(("no field %q%s"):format(name, suggest.phrase(name, shape.names)), 3)
+  end
+end
+
+--- A record with only these fields.
+function Type:pick(...)
+  local fields = {}
+  for _, name in ipairs { ... } do
+    need_field(self, name)
+    fields[name] = self.fields[name]
+  end
+  return derived(self, fields)
+end
+
+--- A record without these fields.
+function Type:omit(...)
+  local fields = {}
+  for name, shape in pairs(self.fields) do
+    fields[name] = shape
+  end
+  for _, name in ipairs { ... } do
+    need_field(self, name)
+    fields[name] = nil
+  end
+  return derived(self, fields)
+end
+
+--- A record whose fields are all optional and have no defaults (for PATCH).
+function Type:partial()
+  local fields = {}
+  for name, shape in pairs(self.fields) do
+    local loose = setmetatable({}, Type)
+    for k, v in pairs(shape) do
+      loose[k] = v
+    end
+    loose.optional, loose.default = true, nil
+    fields[name] = loose
+  end
+  return derived(self, fields)
+end
+
+local function read_list(shape, value, cx)
+  if cx.source == "text" and type(value) == "string" then
+    value = { value }
+  end
+  if type(value) ~= "table" or (next(value) ~= nil and #value == 0) then
+    fail(cx, ("expected a list, got %s"):format(describe(value, shape, cx)))
+    return nil
+  end
+  local count = #value
+  if (shape.max_items and count > shape.max_items) or (shape.min_items and count < shape.min_items) then
+    fail(cx, ("%s, got %d"):format(shape:expects(), count))
+    return nil
+  end
+  local out = json.array {}
+  for i = 1, count do
+    push(cx, i)
+    out[i] = check(shape.of, value[i], cx)
+    pop(cx)
+  end
+  return out
+end
+
+--- A list: S.list(S.string {}, { min_items = 1, max_items = 1000 }).
+function S.list(of, options)
+  return make("list", options, {
+    of = of, read = read_list,
+    words = function(shape)
+      if shape.min_items and shape.max_items then
+        return ("a list of %d to %d items"):format(shape.min_items, shape.max_items)
+      elseif shape.max_items then
+        return ("a list of at most %d items"):format(shape.max_items)
+      end
+      return "a list"
+    end,
+  })
+end
+
+local function read_map(shape, value, cx)
+  if type(value) ~= "table" or json.is_array(value) then
+    fail(cx, ("expected %s, got %s"):format(cx.source == "lua" and "a table" or "an object", describe(value, shape, cx)))
+    return nil
+  end
+  local out, count = json.object {}, 0
+  for _, key in ipairs(sorted_keys(value)) do
+    push(cx, key)
+    if type(key) ~= "string" or (shape.key_pattern and not key:match(shape.key_pattern)) then
+      fail(cx, "is not a name that is allowed here")
+    end
+    out[key] = check(shape.of, value[key], cx)
+    count = count + 1
+    pop(cx)
+  end
+  if shape.max_items and count > shape.max_items then
+    fail(cx, ("expected at most %d entries, got %d"):format(shape.max_items, count))
+    return nil
+  end
+  return out
+end
+
+--- Names to values: S.map(S.string {}, { max_items = 64, key_pattern = "^[a-z]+$" }).
+function S.map(of, options)
+  return make("map", options, { of = of, read = read_map, words = function() return "names and values" end })
+end
+
+local function read_any_of(shape, value, cx)
+  local nearest, fewest
+  for _, one in ipairs(shape.choices) do
+    local trial = { errors = {}, path = cx.path, depth = cx.depth, source = cx.source, secrets = cx.secrets }
+    local out = check(one, value, trial)
+    if #trial.errors == 0 then
+      return out
+    end
+    local is_kin = type(value) == "table" and (one.kind == "record" or one.kind == "list")
+    if is_kin and (not fewest or #trial.errors < fewest) then
+      nearest, fewest = trial.errors, #trial.errors
+    end
+  end
+  for _, err in ipairs(nearest or {}) do
+    cx.errors[#cx.errors + 1] = err
+  end
+  if not nearest then
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
+  end
+  return nil
+end
+
+--- The first of several schemas that fits: S.any_of({ S.literal(false), S.string {} }).
+function S.any_of(choices, options)
+  return make("any_of", options, {
+    choices = choices, read = read_any_of,
+    words = function()
+      local words = {}
+      for i, one in ipairs(choices) do
+        words[i] = one:expects():gsub("^expected ", "")
+      end
+      return table.concat(words, ", or ")
+    end,
+  })
+end
+
+--- Exactly this value.
+function S.literal(wanted, options)
+  return make("literal", options, {
+    wanted = wanted,
+    words = function() return tostring(wanted) end,
+    read = function(shape, value, cx)
+      if value ~= wanted then
+        fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
+        return nil
+      end
+      return value
+    end,
+  })
+end
+
+--- Whatever it is.
+function S.any(options)
+  return make("any", options, { read = function(_, value) return value end, words = function() return "anything" end })
+end
+
+function S.is(value)
+  return getmetatable(value) == Type
+end
+
+return S

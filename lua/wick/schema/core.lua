@@ -1,0 +1,175 @@
+--- The inside of a check: shapes, errors with their paths, and what every kind of shape is made with.
+
+local core = {}
+
+-- JSON null is a light userdata with no address, the same one lua-cjson uses. Only wick marks its arrays and objects, so that
+-- [] and {} stay what they are; elsewhere a table is what its keys say.
+local json = (function()
+  local found, native = pcall(require, "wick.native")
+  if found and native.json then
+    return native.json
+  end
+  local function same(value)
+    return value
+  end
+  local has_cjson, cjson = pcall(require, "cjson")
+  return {
+    null = has_cjson and cjson.null or setmetatable({}, { __tostring = function() return "null" end }),
+    array = same, object = same, is_array = function(value) return #value > 0 end,
+  }
+end)()
+local null = json.null
+core.null = null
+
+local Type = {}
+core.Type, core.json = Type, json
+Type.__index = Type
+
+-- A value as an error shows it.
+function core.plain(value)
+  if value == nil then
+    return "nothing"
+  elseif value == null then
+    return "null"
+  elseif type(value) == "string" then
+    return #value <= 40 and ("%q"):format(value):gsub("\\\n", "\\n") or ("a text of %d characters"):format(#value)
+  elseif type(value) == "number" or type(value) == "boolean" then
+    return tostring(value)
+  elseif type(value) == "table" then
+    return json.is_array(value) and "a list" or "a table"
+  end
+  return "a " .. type(value)
+end
+
+-- True when values of this schema may hold a secret, so that no error may show them.
+function core.holds_secret(shape)
+  if shape.is_secret == nil then
+    shape.is_secret = false -- for schemas that contain themselves
+    local found = shape.of and core.holds_secret(shape.of) or false
+    for _, one in ipairs(shape.choices or {}) do
+      found = core.holds_secret(one) or found
+    end
+    for _, one in pairs(shape.fields or {}) do
+      found = core.holds_secret(one) or found
+    end
+    shape.is_secret = found
+  end
+  return shape.is_secret
+end
+
+-- Where a text came from, when it holds the value of an environment variable or of a file: those are never shown.
+function core.source_of(text, secrets)
+  for secret, name in pairs(secrets or {}) do
+    if text == secret or (#secret >= 4 and text:find(secret, 1, true)) then
+      return name
+    end
+  end
+  return nil
+end
+
+function core.describe(value, shape, cx)
+  if type(value) == "string" then
+    local name = core.source_of(value, cx.secrets)
+    if name then
+      return ("the value of %s, which is not shown"):format(name)
+    elseif core.holds_secret(shape) then
+      return "a text, which is not shown"
+    end
+  elseif type(value) == "number" and core.holds_secret(shape) then
+    return "a number"
+  end
+  return core.plain(value)
+end
+
+function core.fail(cx, text)
+  local path = {}
+  for i = 1, cx.depth do
+    path[i] = cx.path[i]
+  end
+  cx.errors[#cx.errors + 1] = { path = path, text = text }
+end
+
+local function copy(value)
+  if type(value) ~= "table" or value == null then
+    return value
+  end
+  local out = {}
+  for k, v in pairs(value) do
+    out[k] = copy(v)
+  end
+  return out
+end
+
+local COMPOSITE = { record = true, list = true, map = true, any_of = true }
+
+-- Checks one value; nil means "not there, and nothing to put in its place" or that an error was noted.
+function core.check(shape, value, cx)
+  if value == nil then
+    if shape.default ~= nil then
+      if COMPOSITE[shape.kind] then
+        return shape.read(shape, shape.default, cx) -- so that the defaults of its fields come in too
+      end
+      return shape.read_default and shape.read_default(shape.default) or copy(shape.default)
+    end
+    if not shape.optional then
+      core.fail(cx, "is required: " .. shape:expects())
+    end
+    return nil
+  end
+  if value == null then
+    if shape.nullable or shape.kind == "any" then
+      return null
+    end
+    core.fail(cx, "must not be null: " .. shape:expects())
+    return nil
+  end
+  local errors_before = #cx.errors
+  local out = shape.read(shape, value, cx)
+  if out ~= nil and shape.check and #cx.errors == errors_before then
+    local fine, why = shape.check(out)
+    if not fine then
+      core.fail(cx, why or "is not acceptable")
+      return nil
+    end
+  end
+  return out
+end
+
+function core.push(cx, key)
+  cx.depth = cx.depth + 1
+  cx.path[cx.depth] = key
+end
+
+function core.pop(cx)
+  cx.depth = cx.depth - 1
+end
+
+--- Checks `value` against `shape`. Returns the checked value and nil, or nil and the list of errors.
+-- secrets: texts that no error may show, each with the words for where it came from (optional).
+function core.run(shape, value, source, secrets)
+  local cx = { errors = {}, path = {}, depth = 0, source = source or "json", secrets = secrets }
+  local out = core.check(shape, value, cx)
+  if #cx.errors > 0 then
+    return nil, cx.errors
+  end
+  return out
+end
+
+function core.make(kind, options, fields)
+  options = options or {}
+  local shape = setmetatable({ kind = kind }, Type)
+  for k, v in pairs(options) do
+    shape[k] = v
+  end
+  for k, v in pairs(fields) do
+    shape[k] = v
+  end
+  return shape
+end
+
+--- In words, what is expected here: "text of at most 100 characters".
+function Type:expects()
+  return "expected " .. (self.words and self.words(self) or self.kind)
+end
+
+return core
