@@ -127,6 +127,38 @@ static void an_error_is_500_without_leaking_and_a_traceback_in_the_log(void **st
     world_close(&world);
 }
 
+static void strange_ends_are_500_and_the_next_request_is_fine(void **state)
+{
+    (void)state;
+    world_open(&world,
+               "local routes = { recursion = function() local function f() return 1 + f() end return f() end,"
+               " nil_error = function() error(nil) end, table_error = function() error({}) end,"
+               " object_error = function() error(setmetatable({}, { __tostring = function() error('again') end })) end,"
+               " close_error = function() local g <close> = setmetatable({}, { __close = function() error('in close') "
+               "end }) error('first') end,"
+               " coroutines = function() local function nest() return coroutine.wrap(nest)() end return nest() end,"
+               " child_keeps = function(req, cx) local co = coroutine.wrap(function() local tx <close> = cx.db:begin() "
+               "   tx:exec('create table x(a)') coroutine.yield(1) end) return co() end,"
+               " metatable = function() getmetatable('').__index = nil end, cx_set = function(req, cx) cx.db = 1 end,"
+               " cx_get = function(req, cx) return cx.bd end, big = function() return ('x'):rep(1 << 40) end,"
+               " sparse = function() return { 1, nil, 3 } end, gc = function() setmetatable({}, { __gc = function() "
+               "error('gc') end }) collectgarbage() error('x') end }"
+               "for name, f in pairs(routes) do route('GET', '/' .. name, f, { name = name }) end "
+               "route('GET', '/fine', function() return 1 end)");
+    static const char *const names[] = { "recursion",  "nil_error",   "table_error", "object_error", "close_error",
+                                         "coroutines", "child_keeps", "metatable",   "cx_set",       "cx_get",
+                                         "big",        "sparse",      "gc" };
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        char line[64];
+        snprintf(line, sizeof line, "GET /%s", names[i]);
+        assert_has(world_ask(&world, line, NULL), "500 {\"type\":\"urn:wick:problem:internal\"");
+        assert_answer(&world, "GET /fine", NULL, "200 1");
+        assert_has(world_log(&world), names[i]);
+    }
+    assert_int_equal(script_vm_tasks(world.vm), 0);
+    world_close(&world);
+}
+
 static void a_request_says_what_it_is(void **state)
 {
     (void)state;
@@ -223,6 +255,7 @@ int main(void)
         cmocka_unit_test(every_kind_of_value_is_an_answer),
         cmocka_unit_test(what_cannot_be_sent_is_500_and_a_log_line),
         cmocka_unit_test(an_error_is_500_without_leaking_and_a_traceback_in_the_log),
+        cmocka_unit_test(strange_ends_are_500_and_the_next_request_is_fine),
         cmocka_unit_test(a_request_says_what_it_is),
         cmocka_unit_test(equal_answers_are_not_sent_twice),
         cmocka_unit_test(a_route_with_a_cache_is_answered_without_its_handler),
