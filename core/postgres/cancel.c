@@ -182,6 +182,22 @@ void postgres_cancel(struct postgres_connection *connection)
     go_on(canceller);
 }
 
+/* Calls that are wanted and stuck behind an orphan have deadlines, and those cancel at once. */
+static void on_grace(void *arg)
+{
+    struct postgres_connection *connection = arg;
+    if (connection->calls_in_flight == 0)
+        postgres_cancel(connection);
+    else
+        postgres_cancel_soon(connection);
+}
+
+void postgres_cancel_soon(struct postgres_connection *connection)
+{
+    if (!connection->is_hit && !timer_is_set(&connection->cancel_deadline))
+        timer_start(connection->loop, &connection->cancel_deadline, POSTGRES_CANCEL_GRACE_MS, on_grace, connection);
+}
+
 void postgres_canceller_init(struct postgres_canceller *canceller, struct loop *loop,
                              struct postgres_settings *settings)
 {

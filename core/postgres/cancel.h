@@ -9,7 +9,7 @@
 
 #include "postgres/connection.h"
 
-enum { POSTGRES_CANCEL_MS = 2000, POSTGRES_CONTROL_LINGER_MS = 30 * 1000, POSTGRES_CONTROL_RETRY_MS = 200 };
+enum { POSTGRES_CANCEL_MS = 2000, POSTGRES_CANCEL_GRACE_MS = 20, POSTGRES_CONTROL_LINGER_MS = 30 * 1000, POSTGRES_CONTROL_RETRY_MS = 200 };
 
 struct postgres_canceller {
     struct loop *loop;
@@ -29,6 +29,9 @@ void postgres_canceller_close(struct postgres_canceller *canceller);   /* nothin
 /* Nothing happens on a quiet connection or when one is under way. A connection that is not quiet POSTGRES_CANCEL_MS later is
  * given up: it turns lost. Send nothing on it until on_quiet. */
 void postgres_cancel(struct postgres_connection *connection);
+/* The same after POSTGRES_CANCEL_GRACE_MS, if nobody wants anything of it then and it is still busy: most statements have ended by
+ * themselves, and those that share the pipeline are left in peace. */
+void postgres_cancel_soon(struct postgres_connection *connection);
 /* For query.c: the results are all in. For connection.c: it is being closed. */
 void postgres_cancel_settle(struct postgres_connection *connection);
 void postgres_cancel_forget(struct postgres_connection *connection);

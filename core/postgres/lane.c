@@ -102,7 +102,10 @@ static void abandon_running(struct postgres_lane *lane, struct sql_call *call, e
     postgres_lane_finish_early(lane, call, fail);
     if (connection->is_unsynced) /* it was to leave at the end of this turn: it must, for the cancel to have an end */
         postgres_batch_send(lane);
-    postgres_cancel(connection);
+    if (fail == FAIL_CANCELLED)
+        postgres_cancel_soon(connection);
+    else
+        postgres_cancel(connection);
 }
 
 void postgres_lane_abandon(struct sql_call *call, enum fail fail)
