@@ -172,6 +172,7 @@ redis_start() {
         cd "$dir"
         exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         setsid redis-server --port "$port" --bind 127.0.0.1 --dir "$dir" --save '' --appendonly no --daemonize no \
+            --enable-debug-command local \
             "${settings[@]}" >log 2>&1 </dev/null &
         echo $! >pid
     )
