@@ -157,9 +157,23 @@ int handler_call(struct task *task, lua_State *L)
 static void log_failed(struct task *task, const char *message, const char *error, struct str trace)
 {
     const struct script_route *route = task->route;
-    struct str id = task->request ? request_id(task->request) : STR_NONE;
-    log_line(LOG_ERROR, message, LOG_STR("request_id", id), LOG_TEXT("plugin", route->plugin),
-             LOG_TEXT("route", route->name), LOG_TEXT("error", error), LOG_STR("traceback", trace));
+    struct log_field fields[] = {
+        LOG_STR("request_id", task->request ? request_id(task->request) : STR_NONE),
+        LOG_TEXT("plugin", route->plugin),
+        LOG_TEXT("route", route->name),
+        LOG_TEXT("error", error),
+        LOG_STR("traceback", trace),
+    };
+    log_fields(LOG_ERROR, message, fields, sizeof fields / sizeof *fields - (trace.len == 0));
+}
+
+static void log_refused(struct task *task, const struct failure *failure, struct str trace)
+{
+    char error[400];
+    const struct sql_error *sql = &failure->error;
+    snprintf(error, sizeof error, "%s%s%s: %s%s%s", failure_kind(failure), sql->sqlstate[0] ? " " : "", sql->sqlstate,
+             sql->text, sql->detail[0] ? "; " : "", sql->detail);
+    log_failed(task, "a request failed", error, trace);
 }
 
 static void answer_internal(struct task *task)
@@ -177,7 +191,7 @@ static void answer_error(struct task *task, lua_State *L)
     const struct failure *failure = failure_test(L, -1);
     if (failure) {
         if (failure_status(failure) >= 500 && task->stop == TASK_GOES_ON)
-            log_failed(task, "a request failed", failure->error.text, task_trace(task, L, -1));
+            log_refused(task, failure, task_trace(task, L, -1));
         reply_from_failure(failure, task->request, out);
     } else if (!udata_test(L, -1, UD_REPLY)) {
         log_failed(task, "a handler failed", failure_words(L, -1), task_trace(task, L, -1));

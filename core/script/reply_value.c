@@ -387,11 +387,31 @@ void reply_from_status(int status, const char *slug, const char *detail, const s
     use_body(out, status, problem_type);
 }
 
+/* Why there is no service, in words for consumers. */
+static const char *unavailable_detail(const struct failure *failure)
+{
+    static const struct {
+        const char *sqlstate, *detail;
+    } words[] = {
+        { "55P03", "the data is locked by another program at the moment; try again" },
+        { "53100", "the disk of the database is full: nothing of this was kept" },
+        { "53", "the database has no room for more work at the moment; try again" },
+        { "25006", "the data can only be read at the moment: nothing of this was kept" },
+        { "40", "others changed the same data at the same time; try again" },
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (sql_error_is(&failure->error, words[i].sqlstate))
+            return words[i].detail;
+    if (failure->fail == FAIL_FULL || failure->fail == FAIL_TIMEOUT)
+        return "all connections to the database are busy; try again";
+    return "the data cannot be reached at the moment; try again";
+}
+
 /* What a consumer may know of it: never the statement, never the server's words. */
 void reply_from_failure(const struct failure *failure, const struct http_request *request, struct reply_out *out)
 {
     int status = failure_status(failure);
-    const char *slug = "internal", *detail = NULL;
+    const char *slug = "internal", *detail = "the request failed; the log tells more under this request_id";
     switch (status) {
     case 400:
         slug = "invalid-value";
@@ -411,7 +431,7 @@ void reply_from_failure(const struct failure *failure, const struct http_request
         break;
     case 503:
         slug = "unavailable";
-        detail = "the data cannot be reached at the moment; try again";
+        detail = unavailable_detail(failure);
         break;
     case 504:
         slug = "deadline";
