@@ -105,6 +105,27 @@ static int push_params(lua_State *L, struct http_request *request)
     return keep_slot(L, SLOT_PARAMS);
 }
 
+/* The second value of a name makes a list of it, so that a schema can refuse or take it. The table is at -1. [-0, +0] */
+static void add_query(lua_State *L, struct str key, struct str value)
+{
+    push_str(L, key);
+    lua_pushvalue(L, -1);
+    int before = lua_rawget(L, -3);
+    if (before == LUA_TNIL) {
+        lua_pop(L, 1);
+        push_str(L, value);
+    } else {
+        if (before == LUA_TSTRING) {
+            lua_createtable(L, 2, 0);
+            lua_insert(L, -2);
+            lua_rawseti(L, -2, 1);
+        }
+        push_str(L, value);
+        lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    }
+    lua_rawset(L, -3);
+}
+
 static int push_query(lua_State *L, struct http_request *request)
 {
     if (push_slot(L, SLOT_QUERY))
@@ -112,11 +133,8 @@ static int push_query(lua_State *L, struct http_request *request)
     lua_newtable(L);
     struct str rest = request->head.query, key, value;
     int got = 0;
-    while ((got = http_query_next(&rest, &request->arena, &key, &value)) == 1) {
-        push_str(L, key);
-        push_str(L, value);
-        lua_rawset(L, -3);
-    }
+    while ((got = http_query_next(&rest, &request->arena, &key, &value)) == 1)
+        add_query(L, key, value);
     if (got == -1)
         return reply_raise(L, 400, "invalid-query", "the query has a broken escape or is not UTF-8");
     if (got < 0)

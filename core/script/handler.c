@@ -169,7 +169,7 @@ static void log_failed(struct task *task, const char *message, const char *error
 
 static void log_refused(struct task *task, const struct failure *failure, struct str trace)
 {
-    char error[400];
+    char error[640];
     const struct sql_error *sql = &failure->error;
     snprintf(error, sizeof error, "%s%s%s: %s%s%s", failure_kind(failure), sql->sqlstate[0] ? " " : "", sql->sqlstate,
              sql->text, sql->detail[0] ? "; " : "", sql->detail);
