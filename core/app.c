@@ -6,6 +6,7 @@
  *
  *         OPENING -> PREPARING [app_serve]            tables are made; a database that is away is asked again every second
  *         PREPARING -> SERVING [on_prepared]          systemd is told READY; /readyz says 200
+ *         PREPARING -> DRAINING [on_prepared]         the tables can never be made: exit 78
  *         any -> DRAINING [on_signal]                 /readyz says 503, workers finish what is under way
  *         DRAINING -> closed [on_worker_quiet]        then the engine while the loops still turn, then the threads
  * HOLDS   Listeners are open in PREPARING too: while tables are missing requests fail with what the database says (503, 500),
@@ -152,6 +153,7 @@ static bool is_redis_ready(void *arg, char *why, size_t why_bytes)
 /* --- preparing -------------------------------------------------------------------------------------------------- */
 
 static void on_prepared(void *arg, enum fail fail, const char *why);
+static void drain(struct app *app);
 
 static void prepare(void *arg)
 {
@@ -165,6 +167,12 @@ static void on_prepared(void *arg, enum fail fail, const char *why)
     struct app *app = arg;
     if (app->is_draining)
         return;
+    if (fail == FAIL_INVALID) { /* a mistake, and not the database's state: another try would be the same */
+        log_line(LOG_ERROR, "cannot start", LOG_TEXT("why", why));
+        app->exit_code = CONFIG_EXIT;
+        drain(app);
+        return;
+    }
     if (fail) {
         if (!app->is_complained)
             log_line(LOG_WARN, "the plugins' tables cannot be made yet; trying again every second",
@@ -229,6 +237,17 @@ static void feed_watchdog(void *arg)
 
 static void on_worker_quiet(void *arg);
 
+static void drain(struct app *app)
+{
+    app->is_draining = true;
+    notify_send("STOPPING=1");
+    timer_stop(&app->prepare_timer);
+    if (app->admin)
+        serve_admin_draining(app->admin);
+    for (unsigned i = 0; i < app->worker_count; i++)
+        worker_drain(app->workers[i], (unsigned)app->drain_ms, app->loop, on_worker_quiet, app);
+}
+
 static void on_signal(void *arg, int signum)
 {
     struct app *app = arg;
@@ -240,15 +259,9 @@ static void on_signal(void *arg, int signum)
         log_line(LOG_WARN, "stopping now: asked twice", LOG_TEXT("signal", strsignal(signum)));
         _exit(1);
     }
-    app->is_draining = true;
     log_line(LOG_INFO, "stopping: requests under way are finished first", LOG_TEXT("signal", strsignal(signum)),
              LOG_INT("drain_ms", app->drain_ms));
-    notify_send("STOPPING=1");
-    timer_stop(&app->prepare_timer);
-    if (app->admin)
-        serve_admin_draining(app->admin);
-    for (unsigned i = 0; i < app->worker_count; i++)
-        worker_drain(app->workers[i], (unsigned)app->drain_ms, app->loop, on_worker_quiet, app);
+    drain(app);
 }
 
 /* A worker has nothing under way any more. */

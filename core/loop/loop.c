@@ -26,7 +26,12 @@ enum { ROUNDS_MAX = 4 }; /* how often tasks may beget tasks before sockets are l
 
 static _Thread_local struct loop *here;
 
-static void ignore_sigpipe(void) { signal(SIGPIPE, SIG_IGN); }
+/* Writing to a socket that is gone, or to a file that may not grow, is a failure of that write and no reason to end. */
+static void ignore_write_signals(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
 
 enum fail loop_fail(int uv_error)
 {
@@ -223,7 +228,7 @@ static void init_fields(struct loop *loop, const char *name)
 enum fail loop_open(const char *name, struct loop **out)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, ignore_sigpipe);
+    pthread_once(&once, ignore_write_signals);
     struct loop *loop = mem_zero(MEM_LOOP, sizeof *loop);
     if (!loop)
         return FAIL_NOMEM;

@@ -30,6 +30,7 @@ static const struct rule rules[] = {
     { "55P03", 503, true },  /* lock_not_available */
     { "57014", 504, false }, /* query_canceled, by the deadline; a cancel by the consumer is answered to nobody */
     { "57P", 503, true },    /* the server goes away, is starting up .. */
+    { "58", 503, true },     /* system errors outside of the database: files that cannot be read or written */
     { "08", 503, true },     /* the connection broke */
 };
 

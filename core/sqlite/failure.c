@@ -7,6 +7,7 @@
  */
 #include "sqlite/failure.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 
@@ -124,8 +125,16 @@ static void set_constraint(struct sql_error *error)
     snprintf(error->constraint, sizeof error->constraint, "%.*s", (int)(len < 63 ? len : 63), name);
 }
 
+/* SQLite calls only ENOSPC a full disk; to those who write, a quota and a limit of file size are the same. We are right behind the
+ * write that failed, on its thread; sqlite3_system_errno does not hear of those in a COMMIT. */
+static bool is_full(int code) { return code == SQLITE_IOERR_WRITE && (errno == EDQUOT || errno == EFBIG); }
+
 void sqlite_failure_set(struct sql_error *error, struct sqlite3 *db, int code)
 {
+    if (is_full(code)) {
+        code = SQLITE_FULL;
+        db = NULL; /* its message is not about this */
+    }
     const char *text = db ? sqlite3_errmsg(db) : sqlite3_errstr(code);
     sql_error_set(error, state_of(code, text), "%s", text);
     snprintf(error->detail, sizeof error->detail, "%s", advice_for(code));

@@ -65,7 +65,12 @@ local http = S.record({
 })
 
 local sqlite = S.record({
-  path = S.string { default = "registry.db", min_length = 1, doc = "the file; relative to the folder of this configuration" },
+  path = S.string {
+    default = "registry.db", min_length = 1, doc = "the file; relative to the folder of this configuration",
+    check = function(value)
+      return value ~= ":memory:" or nil, "must name a file: each connection would have a memory of its own"
+    end,
+  },
   readers = S.int64 { default = 2, min = 1, max = 64, doc = "threads that read; one more writes" },
   busy_timeout = S.duration { default = "5s", max = "1m", doc = "how long to wait for a lock another program holds" },
   queue_max = S.int64 { default = 1000, min = 1, max = 100000, doc = "statements that may wait; over it: 503" },

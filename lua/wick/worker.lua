@@ -8,6 +8,7 @@ local statements = require "wick.statements"
 
 local worker = { plugins = {} }
 
+local READ_ONLY = "25006"
 local SCHEMA_LOCK = 7233498 -- pg_advisory_xact_lock: one node at a time makes tables
 
 --- Loads plugins and routes. Returns the number of routes, or nil and a list of texts, each one mistake.
@@ -31,6 +32,11 @@ function worker.boot(settings, origin)
   return route.add_all(plugins, settings)
 end
 
+local function sqlstate(problem)
+  local fine, state = pcall(function() return problem.sqlstate end)
+  return fine and state
+end
+
 local function schema_of(one, dialect)
   local folder = one.plugin.schema
   if not folder then
@@ -44,20 +50,31 @@ local function schema_of(one, dialect)
   return statements(text)
 end
 
---- Makes the tables the plugins need where they are missing; all in one transaction. Runs as a task.
+-- All tables of one plugin, in one transaction.
+local function make_tables(cx, list)
+  local tx <close> = cx.db:begin { timeout = "60s" }
+  if cx.dialect == "postgres" then
+    tx:exec("select pg_advisory_xact_lock($1)", SCHEMA_LOCK)
+  end
+  for _, statement in ipairs(list) do
+    tx:exec(statement)
+  end
+  tx:commit()
+end
+
+--- Makes the tables the plugins need where they are missing. Runs as a task. A failure of the database may be over at the
+-- next try; any other error will not be.
 function worker.prepare()
   for _, one in ipairs(worker.plugins) do
-    local cx = one.cx
-    local list = schema_of(one, cx.dialect)
+    local list = schema_of(one, one.cx.dialect)
     if #list > 0 then
-      local tx <close> = cx.db:begin { timeout = "60s" }
-      if cx.dialect == "postgres" then
-        tx:exec("select pg_advisory_xact_lock($1)", SCHEMA_LOCK)
+      local fine, problem = xpcall(make_tables, native.traceback, one.cx, list)
+      if not fine and one.cx.dialect == "sqlite" and sqlstate(problem) == READ_ONLY then
+        error(("%s/init.lua: cannot make its tables: the SQLite file is read-only; %s"):format(one.folder,
+          "correct the permissions of the file and of its folder, and start again"), 0)
+      elseif not fine then
+        error(problem, 0)
       end
-      for _, statement in ipairs(list) do
-        tx:exec(statement)
-      end
-      tx:commit()
     end
   end
 end

@@ -93,6 +93,8 @@ end
 -- Starts the process, and does not wait for anything.
 function Server:launch()
   local words = { binary(), "serve", "--config", self.config_path, table.unpack(self.arguments) }
+  table.move(words, 1, #words, #self.under + 1)
+  table.move(self.under, 1, #self.under, 1, words)
   self.process = process.start(words, {
     out = self.dir .. "/out", err = self.log_path, cwd = self.cwd, env = self.env,
   })
@@ -170,12 +172,13 @@ function Server:metric(name, labels)
   return sum
 end
 
--- options: config (table or text), plugins (name -> text or files), arguments, env, cwd, wait (false: do not wait).
+-- options: config (table or text), plugins (name -> text or files), arguments, env, cwd, wait (false: do not wait), under (words
+-- before the command, such as { "setpriv", "--reuid=nobody" }).
 local function start(options)
   options = options or {}
   local self = setmetatable({
     dir = process.temp_dir(), port = http.free_port(), admin_port = http.free_port(),
-    arguments = options.arguments or {}, env = options.env, cwd = options.cwd or top,
+    arguments = options.arguments or {}, env = options.env, cwd = options.cwd or top, under = options.under or {},
   }, Server)
   self.config_path, self.log_path = self.dir .. "/config.lua", self.dir .. "/log"
   local folders = write_plugins(self, options.plugins)
