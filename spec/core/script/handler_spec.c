@@ -176,7 +176,7 @@ static void a_request_says_what_it_is(void **state)
         "route('GET', '/kept', function(req) return kept.path end)");
     assert_has(world_ask_with(&world, "GET /p/-7/x/y?a=1%202&b=%C3%BC&a=2", "X-Y: z\r\n", NULL),
                "[\"integer\",-7,\"x/y\",\"GET\",\"/p/-7/x/y\",\"/p/-7/x/"
-               "y?a=1%202&b=%C3%BC&a=2\",\"shown\",\"2\",\"\xc3\xbc\",\"z\",true,true,true,"
+               "y?a=1%202&b=%C3%BC&a=2\",\"shown\",[\"1 2\",\"2\"],\"\xc3\xbc\",\"z\",true,true,true,"
                "\"127.0.0.1");
     assert_answer(&world, "POST /body", "{\"a\":[1,null,{}]}", "200 [{\"a\":[1,null,{}]},\"{\\\"a\\\":[1,null,{}]}\"]");
     assert_has(world_ask(&world, "POST /body", "{\"a\":"), "400 {\"type\":\"urn:wick:problem:invalid-json\"");
