@@ -51,6 +51,24 @@ local function validating(one, next_handler)
   end
 end
 
+-- The same id is the same text, however the client writes it: SQLite compares texts.
+local function lower_ids(one, next_handler)
+  local names = {}
+  for name in one.pattern:gmatch "{([%w_]+):uuid}" do
+    names[#names + 1] = name
+  end
+  if #names == 0 then
+    return next_handler
+  end
+  return function(req, cx)
+    local params = req.params
+    for i = 1, #names do
+      params[names[i]] = params[names[i]]:lower()
+    end
+    return next_handler(req, cx)
+  end
+end
+
 --- All middleware of the plugins in order (by name, before and after), or nil and a text.
 function route.middleware(plugins)
   local items = {}
@@ -67,7 +85,7 @@ end
 
 --- The handler of a route with everything around it: function(req, cx).
 function route.compile(one, middleware)
-  local handler = validating(one, one.handler)
+  local handler = lower_ids(one, validating(one, one.handler))
   for i = #middleware, 1, -1 do
     local item = middleware[i]
     if item.applies == nil or item.applies(one) then
