@@ -5,7 +5,8 @@
  *         worker and closed after the last.
  *
  *         OPENING -> PREPARING [app_serve]            tables are made; a database that is away is asked again every second
- *         PREPARING -> SERVING [on_prepared]          systemd is told READY; /readyz says 200
+ *         PREPARING -> STARTING [on_prepared]         the plugins' start functions run, in every worker
+ *         STARTING -> SERVING [on_started]            systemd is told READY; /readyz says 200
  *         PREPARING -> DRAINING [on_prepared]         the tables can never be made: exit 78
  *         any -> DRAINING [on_signal]                 /readyz says 503, workers finish what is under way
  *         DRAINING -> closed [on_worker_quiet]        then the engine while the loops still turn, then the threads
@@ -58,7 +59,7 @@ struct app {
     char host[256];
     int port;
     struct worker *workers[WORKERS_MAX];
-    unsigned worker_count, quiet_count;
+    unsigned worker_count, quiet_count, started_count;
     struct serve_admin *admin;
     struct serve_check check_database, check_tables, check_redis;
     struct signal_watch *signals[3];
@@ -140,7 +141,7 @@ static bool are_tables_ready(void *arg, char *why, size_t why_bytes)
 {
     struct app *app = arg;
     if (!app->is_prepared)
-        snprintf(why, why_bytes, "the plugins' tables are not made yet");
+        snprintf(why, why_bytes, "the plugins' tables are not made, or a plugin has not started");
     return app->is_prepared;
 }
 
@@ -154,6 +155,7 @@ static bool is_redis_ready(void *arg, char *why, size_t why_bytes)
 
 static void on_prepared(void *arg, enum fail fail, const char *why);
 static void drain(struct app *app);
+static void start_plugins(void *arg);
 
 static void prepare(void *arg)
 {
@@ -183,6 +185,37 @@ static void on_prepared(void *arg, enum fail fail, const char *why)
     }
     if (app->is_complained)
         log_line(LOG_INFO, "the plugins' tables are made");
+    app->is_complained = false;
+    start_plugins(app);
+}
+
+static void on_started(void *arg);
+
+/* Every worker has a VM of its own, so every worker starts the plugins. */
+static void start_plugins(void *arg)
+{
+    struct app *app = arg;
+    app->started_count = 0;
+    for (unsigned i = 0; i < app->worker_count; i++)
+        worker_start(app->workers[i], app->loop, on_started, app);
+}
+
+/* A worker's plugins have started, or one of them could not. */
+static void on_started(void *arg)
+{
+    struct app *app = arg;
+    if (++app->started_count < app->worker_count || app->is_draining)
+        return;
+    for (unsigned i = 0; i < app->worker_count; i++) {
+        const char *why = worker_start_why(app->workers[i]);
+        if (!why[0])
+            continue;
+        if (!app->is_complained)
+            log_line(LOG_WARN, "a plugin cannot start yet; trying again every second", LOG_TEXT("why", why));
+        app->is_complained = true;
+        timer_start(app->loop, &app->prepare_timer, PREPARE_RETRY_MS, start_plugins, app);
+        return;
+    }
     app->is_prepared = true;
     notify_send("READY=1\nSTATUS=serving");
 }

@@ -48,6 +48,9 @@ struct worker {
     unsigned drain_ms;
     bool is_closed; /* redis */
     unsigned handles_left;
+    struct loop *start_loop;
+    struct loop_task start, started;
+    char start_why[1024];
     struct loop *quiet_loop;
     struct loop_task quiet;
 };
@@ -190,27 +193,13 @@ enum fail worker_open(const struct worker_settings *settings, unsigned index, st
 
 /* --- serving ---------------------------------------------------------------------------------------------------- */
 
-static void on_plugins_started(void *arg, enum fail fail, const char *why);
-
-static void start_plugins(void *arg)
+static void listen(void *arg)
 {
     struct worker *worker = arg;
-    script_vm_start_plugins(worker->vm, on_plugins_started, worker);
-}
-
-/* The plugins' start functions are over; the main thread waits for us. */
-static void on_plugins_started(void *arg, enum fail fail, const char *why)
-{
-    struct worker *worker = arg;
-    if (fail) {
-        snprintf(worker->why, sizeof worker->why, "a plugin's start function failed: %s", why);
-        answer(worker, fail);
-        return;
-    }
     struct http_settings settings = worker->settings->http;
     settings.port = worker->port;
-    fail = http_server_open(worker->loop, &settings, script_vm_handler(worker->vm), &worker->server, worker->why,
-                            sizeof worker->why);
+    enum fail fail = http_server_open(worker->loop, &settings, script_vm_handler(worker->vm), &worker->server,
+                                      worker->why, sizeof worker->why);
     if (!fail)
         worker->port = http_server_port(worker->server);
     answer(worker, fail);
@@ -256,8 +245,36 @@ enum fail worker_load(struct worker *worker, struct sql_engine *sql, char *why, 
 enum fail worker_serve(struct worker *worker, int port, char *why, size_t why_bytes)
 {
     worker->port = port;
-    return ask_and_wait(worker, start_plugins, why, why_bytes);
+    return ask_and_wait(worker, listen, why, why_bytes);
 }
+
+static void on_plugins_started(void *arg, enum fail fail, const char *why);
+
+static void start_plugins(void *arg)
+{
+    struct worker *worker = arg;
+    script_vm_start_plugins(worker->vm, on_plugins_started, worker);
+}
+
+void worker_start(struct worker *worker, struct loop *loop, void (*on_started)(void *arg), void *arg)
+{
+    worker->start_loop = loop;
+    worker->started.run = on_started;
+    worker->started.arg = arg;
+    worker->start.run = start_plugins;
+    worker->start.arg = worker;
+    loop_post(worker->loop, &worker->start);
+}
+
+/* The plugins' start functions are over, or one of them failed. */
+static void on_plugins_started(void *arg, enum fail fail, const char *why)
+{
+    struct worker *worker = arg;
+    snprintf(worker->start_why, sizeof worker->start_why, "%s", fail ? why : "");
+    loop_post(worker->start_loop, &worker->started);
+}
+
+const char *worker_start_why(const struct worker *worker) { return worker->start_why; }
 
 int worker_port(const struct worker *worker) { return worker->port; }
 

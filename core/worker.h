@@ -31,8 +31,11 @@ MUST_USE enum fail worker_open(const struct worker_settings *settings, unsigned 
                                size_t why_bytes);
 /* Opens the VM and loads the plugins; waits for it. FAIL_INVALID with why: the plugins do not load. */
 MUST_USE enum fail worker_load(struct worker *worker, struct sql_engine *sql, char *why, size_t why_bytes);
-/* Runs the plugins' start functions and opens the listener; waits for it. port 0 in the settings picks one. */
+/* Opens the listener; waits for it. port 0 picks one. */
 MUST_USE enum fail worker_serve(struct worker *worker, int port, char *why, size_t why_bytes);
+/* Runs the plugins' start functions; then on_started on `loop`, and worker_start_why says how it went. Again after a failure. */
+void worker_start(struct worker *worker, struct loop *loop, void (*on_started)(void *arg), void *arg);
+const char *worker_start_why(const struct worker *worker);   /* in on_started: "" when all went well, else what failed */
 int worker_port(const struct worker *worker);
 /* Stops accepting, ends what is under way within drain_ms, closes the VM; then on_quiet on `loop`. Once. */
 void worker_drain(struct worker *worker, unsigned drain_ms, struct loop *loop, void (*on_quiet)(void *arg), void *arg);

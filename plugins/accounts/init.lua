@@ -16,9 +16,12 @@ local function start(options, cx)
   if not first or cx.db:one "select 1 as one from users limit 1" then
     return
   end
-  cx.db:exec([[insert into users (email, name, role, password_hash, is_verified) values ($1, 'Administrator', 'admin', $2, true)
-    on conflict (email) do nothing]], first.email:lower(), cx.crypto.password_hash(first.password))
-  cx.log:info("made the first administrator", { email = first.email })
+  local made = cx.db:exec([[insert into users (email, name, role, password_hash, is_verified)
+    values ($1, 'Administrator', 'admin', $2, true) on conflict (email) do nothing]], first.email:lower(),
+    cx.crypto.password_hash(first.password))
+  if made > 0 then -- every worker starts the plugin; one of them made it
+    cx.log:info("made the first administrator", { email = first.email })
+  end
 end
 
 return {
