@@ -167,13 +167,34 @@ static void log_failed(struct task *task, const char *message, const char *error
     log_fields(LOG_ERROR, message, fields, sizeof fields / sizeof *fields - (trace.len == 0));
 }
 
+/* What the world refuses it refuses to many at once: a line a second for each route, with the number of those in between. */
+static bool is_quiet(struct script_route *route, uint64_t now_ms)
+{
+    if (now_ms < route->quiet_until_ms) {
+        route->unlogged++;
+        return true;
+    }
+    route->quiet_until_ms = now_ms + 1000;
+    return false;
+}
+
 static void log_refused(struct task *task, const struct failure *failure, struct str trace)
 {
     char error[640];
     const struct sql_error *sql = &failure->error;
+    struct script_route *route = (struct script_route *)task->route;
     snprintf(error, sizeof error, "%s%s%s: %s%s%s", failure_kind(failure), sql->sqlstate[0] ? " " : "", sql->sqlstate,
              sql->text, sql->detail[0] ? "; " : "", sql->detail);
-    log_failed(task, "a request failed", error, trace);
+    if (failure_status(failure) == 500) {
+        log_failed(task, "a request failed", error, trace);
+        return;
+    }
+    if (is_quiet(route, loop_now_ms(task->vm->services.loop)))
+        return;
+    log_line(LOG_ERROR, "a request failed", LOG_STR("request_id", request_id(task->request)),
+             LOG_TEXT("plugin", route->plugin), LOG_TEXT("route", route->name), LOG_TEXT("error", error),
+             LOG_INT("unlogged_before", route->unlogged));
+    route->unlogged = 0;
 }
 
 static void answer_internal(struct task *task)
@@ -190,7 +211,7 @@ static void answer_error(struct task *task, lua_State *L)
     char why[256];
     const struct failure *failure = failure_test(L, -1);
     if (failure) {
-        if (failure_status(failure) >= 500 && task->stop == TASK_GOES_ON)
+        if (failure_status(failure) >= 500 && task->stop != TASK_ABORTED)
             log_refused(task, failure, task_trace(task, L, -1));
         reply_from_failure(failure, task->request, out);
     } else if (!udata_test(L, -1, UD_REPLY)) {

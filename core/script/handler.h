@@ -27,6 +27,8 @@ struct script_route {
     struct metric_counter *bytes_in, *bytes_out;
     struct route_code { int status; enum http_method method; struct metric_counter *count; } codes[ROUTE_CODES_MAX];
     unsigned code_count;
+    uint64_t quiet_until_ms;               /* no further log line about what the world refused before that time */
+    unsigned unlogged;                     /* lines kept back since the last one */
 };
 
 void handler_open(struct script_vm *vm);         /* fills vm->handler */
