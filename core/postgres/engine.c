@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "postgres/group.h"
 #include "postgres/lane.h"
+#include "postgres/opening.h"
 #include "postgres/query.h"
 #include "postgres/session.h"
 
@@ -156,9 +157,9 @@ static void on_all_closed(void *arg)
 
 static bool has_work(struct postgres_lane *lane)
 {
-    pthread_mutex_lock(&lane->pool->mutex);
+    postgres_pool_lock(lane->pool);
     bool has_shared = lane->homes || lane->is_kicked || !list_is_empty(&lane->waiters);
-    pthread_mutex_unlock(&lane->pool->mutex);
+    postgres_pool_unlock(lane->pool);
     return has_shared || !list_is_empty(&lane->all) || !list_is_empty(&lane->turn) || !list_is_empty(&lane->again) ||
            !list_is_empty(&lane->finished) || lane->is_turn_due || lane->is_deliver_due || lane->sessions ||
            lane->groups;
@@ -224,7 +225,7 @@ static void start_closing(void *arg)
     struct postgres_lane *lane = arg;
     timer_stop(&lane->upkeep); /* it is look's from here on */
     lane->closing_since_ms = loop_now_ms(lane->loop);
-    postgres_pool_end_opening(lane);
+    postgres_opening_end(lane);
     look(lane);
 }
 

@@ -122,6 +122,8 @@ static void add_calls(struct postgres_group *group, struct postgres_connection *
     bool has_failed = false;
     for (unsigned i = 0; i < group->count; i++) {
         struct sql_call *call = group->calls[i];
+        if (!call)
+            continue;
         if (has_failed) {
             sql_error_set(&call->error, "25P02", "it did not run: a statement before it in the pipeline had failed");
             finish(group, call, FAIL_SQL);

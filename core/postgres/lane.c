@@ -84,9 +84,9 @@ void postgres_lane_finish_early(struct postgres_lane *lane, struct sql_call *cal
 
 static enum postgres_call_state state_now(struct postgres_lane *lane, const struct sql_call *call)
 {
-    pthread_mutex_lock(&lane->pool->mutex);
+    postgres_pool_lock(lane->pool);
     int state = postgres_call_state(call);
-    pthread_mutex_unlock(&lane->pool->mutex);
+    postgres_pool_unlock(lane->pool);
     return (enum postgres_call_state)state;
 }
 
@@ -327,13 +327,13 @@ static void on_lost(struct postgres_connection *connection)
 {
     struct postgres_pool *pool = connection->lane->pool;
     postgres_batch_end(connection);
-    pthread_mutex_lock(&pool->mutex);
+    postgres_pool_lock(pool);
     bool is_promised = connection->place == POSTGRES_MOVING; /* its move finds out */
     if (connection->place == POSTGRES_IDLE) {
         list_remove(&connection->node);
         connection->place = POSTGRES_LEASED;
     }
-    pthread_mutex_unlock(&pool->mutex);
+    postgres_pool_unlock(pool);
     if (!is_promised)
         postgres_pool_drop(connection, "lost");
 }
@@ -345,9 +345,9 @@ const struct postgres_user postgres_lane_user = { on_call, on_quiet, on_lost };
 static void on_kick(void *arg)
 {
     struct postgres_lane *lane = arg;
-    pthread_mutex_lock(&lane->pool->mutex);
+    postgres_pool_lock(lane->pool);
     lane->is_kicked = false;
-    pthread_mutex_unlock(&lane->pool->mutex);
+    postgres_pool_unlock(lane->pool);
     postgres_pool_upkeep(lane);
 }
 

@@ -82,9 +82,6 @@ void postgres_lane_abandon(struct sql_call *call, enum fail fail);
 void postgres_lane_watch(struct sql_call *call);
 /* Once more, ahead of the others. */
 void postgres_lane_resubmit(struct postgres_lane *lane, struct sql_call *call, int flags);
-/* Something waits in vain, or a connection could be given out: the lane looks at its queue. Any thread, mutex held. */
-void postgres_lane_kick_locked(struct postgres_lane *lane);
-
 /* A leased connection its user is done with: rolled back or cleaned first where needed, then released. */
 void postgres_lane_give_back(struct postgres_connection *connection);
 

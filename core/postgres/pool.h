@@ -33,6 +33,9 @@ struct postgres_pool {
     struct sql_error error;                  /* of the last attempt that failed */
 };
 
+static inline void postgres_pool_lock(struct postgres_pool *pool) { pthread_mutex_lock(&pool->mutex); }
+static inline void postgres_pool_unlock(struct postgres_pool *pool) { pthread_mutex_unlock(&pool->mutex); }
+
 MUST_USE enum fail postgres_pool_init(struct postgres_pool *pool, struct postgres_settings *settings);
 void postgres_pool_clear(struct postgres_pool *pool);
 
@@ -53,12 +56,8 @@ void postgres_pool_release(struct postgres_connection *connection);
 /* It is closed, whatever it is doing (its calls have been taken care of). reason: a word for the log and the metric. */
 void postgres_pool_drop(struct postgres_connection *connection, const char *reason);
 
-/* Opens connections up to min_size, or for who waits. On the lane's loop. */
-void postgres_pool_fill(struct postgres_lane *lane);
 /* Every POSTGRES_UPKEEP_MS: closes what is idle too long or too old, fills, ends the wait of those who wait in vain. */
 void postgres_pool_upkeep(struct postgres_lane *lane);
-/* Closing: ends the attempts to open that are under way. */
-void postgres_pool_end_opening(struct postgres_lane *lane);
 bool postgres_pool_is_ready(struct postgres_pool *pool, char *why, size_t why_bytes);
 void postgres_pool_count(struct postgres_pool *pool, struct postgres_counts *out);
 

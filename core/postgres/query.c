@@ -5,8 +5,6 @@
  *         SYNC comes back as PIPELINE_ABORTED. An error may also come while the SYNC itself is awaited (a deferred constraint).
  *         The ring of steps:   step_first .. step_at .. first + count
  *                              [ answered, ][ not yet answered ]      a unit is judged when its SYNC is answered
- *         Judging a unit: the first step that failed gives its error to its call (a PARSE to the call behind it), the calls behind
- *         that one are BEHIND. If it was a cancel that was meant for somebody else in the unit, the call is BEHIND, too.
  * HOLDS   A step's prepared statement is held as long as the step is in the ring. on_call never comes from within add or end_unit.
  * Path:   postgres/lane, session, cancel > [postgres/query] > postgres/connection
  */
@@ -15,31 +13,16 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "postgres/answer.h"
 #include "postgres/bind.h"
 #include "postgres/cancel.h"
-#include "postgres/rows.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { STEPS_AT_FIRST = 16 };
-static const size_t result_bytes_default = 64u << 20;
 static const size_t bind_texts_kept = 64u << 10;
-
-enum step_kind { STEP_PARSE, STEP_CALL, STEP_TEXT, STEP_SYNC };
-
-struct postgres_step {
-    enum step_kind kind;
-    struct sql_call *call; /* NULL: not wanted any more */
-    struct postgres_prepared *prepared;
-    PGresult *result;
-};
-
-static struct postgres_step *step_at(const struct postgres_connection *connection, unsigned at)
-{
-    return &connection->steps[(connection->step_first + at) & (connection->step_cap - 1)];
-}
 
 /* --- the ring ------------------------------------------------------------------------------------------------- */
 
@@ -56,13 +39,13 @@ static void clear_step(struct postgres_step *step)
     PQclear(step->result);
     if (step->prepared)
         postgres_prepare_release(step->prepared);
-    *step = (struct postgres_step){ .kind = STEP_SYNC };
+    *step = (struct postgres_step){ .kind = POSTGRES_STEP_SYNC };
 }
 
 void postgres_query_clear(struct postgres_connection *connection)
 {
     for (unsigned i = 0; connection->steps && i < connection->step_count; i++)
-        clear_step(step_at(connection, i));
+        clear_step(postgres_step_at(connection, i));
     mem_free(connection->steps);
     buf_clear(&connection->bind_texts);
     connection->steps = NULL;
@@ -79,7 +62,7 @@ static bool has_room(struct postgres_connection *connection)
     if (!steps)
         return false;
     for (unsigned i = 0; i < connection->step_count; i++)
-        steps[i] = *step_at(connection, i);
+        steps[i] = *postgres_step_at(connection, i);
     mem_free(connection->steps);
     connection->steps = steps;
     connection->step_cap = 2 * cap;
@@ -93,7 +76,7 @@ static void add_step(struct postgres_connection *connection, struct postgres_ste
     if (step.prepared)
         postgres_prepare_hold(step.prepared);
     connection->step_count++;
-    *step_at(connection, connection->step_count - 1) = step;
+    *postgres_step_at(connection, connection->step_count - 1) = step;
 }
 
 /* --- sending -------------------------------------------------------------------------------------------------- */
@@ -112,13 +95,13 @@ static enum fail send_call(struct postgres_connection *connection, struct sql_ca
         if (!PQsendPrepare(connection->pg, prepared->name, prepared->text, 0, NULL))
             return cannot_send(connection, &call->error);
         prepared->is_sent = true;
-        add_step(connection, (struct postgres_step){ .kind = STEP_PARSE, .prepared = prepared });
+        add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_PARSE, .prepared = prepared });
     }
     if (!PQsendQueryPrepared(connection->pg, prepared->name, (int)call->param_count, bind->values, bind->lengths,
                              bind->formats,
                              /* resultFormat= */ 0))
         return cannot_send(connection, &call->error);
-    add_step(connection, (struct postgres_step){ .kind = STEP_CALL, .call = call, .prepared = prepared });
+    add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_CALL, .call = call, .prepared = prepared });
     connection->calls_in_flight++;
     return FAIL_OK;
 }
@@ -168,7 +151,7 @@ enum fail postgres_query_add_text(struct postgres_connection *connection, const 
         return FAIL_NOMEM;
     if (!PQsendQueryParams(connection->pg, text, 0, NULL, NULL, NULL, NULL, 0))
         return FAIL_CLOSED;
-    add_step(connection, (struct postgres_step){ .kind = STEP_TEXT });
+    add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_TEXT });
     return FAIL_OK;
 }
 
@@ -176,15 +159,15 @@ void postgres_query_end_unit(struct postgres_connection *connection)
 {
     /* When Sync cannot be sent the connection is broken, and its socket will say so: the calls are answered then. */
     if (connection->state == POSTGRES_OPEN && PQpipelineSync(connection->pg))
-        add_step(connection, (struct postgres_step){ .kind = STEP_SYNC });
+        add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_SYNC });
     postgres_connection_flush(connection);
 }
 
 bool postgres_query_detach(struct postgres_connection *connection, const struct sql_call *call)
 {
     for (unsigned i = 0; i < connection->step_count; i++)
-        if (step_at(connection, i)->call == call) {
-            step_at(connection, i)->call = NULL;
+        if (postgres_step_at(connection, i)->call == call) {
+            postgres_step_at(connection, i)->call = NULL;
             connection->calls_in_flight--;
             return true;
         }
@@ -198,238 +181,26 @@ PGTransactionStatusType postgres_query_transaction(const struct postgres_connect
 
 /* --- what came back ------------------------------------------------------------------------------------------- */
 
-static void copy_field(char *out, size_t bytes, const char *text)
-{
-    size_t len = text ? strlen(text) : 0;
-    if (len >= bytes)
-        for (len = bytes - 1; len && ((unsigned char)text[len] & 0xc0) == 0x80;) /* not through a character */
-            len--;
-    if (len)
-        memcpy(out, text, len);
-    out[len] = '\0';
-}
-
-void postgres_error_fill(struct sql_error *error, const PGresult *result)
-{
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    const char *name = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
-    if (!name)
-        name = PQresultErrorField(result, PG_DIAG_COLUMN_NAME);
-    if (!text)
-        text = PQresultErrorMessage(result);
-    sql_error_set(error, sqlstate ? sqlstate : "08006", "%s", ""); /* only libpq's own errors have no SQLSTATE */
-    copy_field(error->text, sizeof error->text, text);
-    copy_field(error->detail, sizeof error->detail, PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL));
-    copy_field(error->constraint, sizeof error->constraint, name);
-    size_t len = strlen(error->text);
-    if (len && error->text[len - 1] == '\n')
-        error->text[len - 1] = '\0';
-    error->sent = true;
-}
-
-static bool is_good(const PGresult *result)
-{
-    ExecStatusType status = result ? PQresultStatus(result) : PGRES_PIPELINE_ABORTED;
-    return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
-}
-
-static bool is_aborted(const PGresult *result) { return !result || PQresultStatus(result) == PGRES_PIPELINE_ABORTED; }
-
-static bool is_end_of_connection(const struct sql_error *error)
-{
-    return sql_error_is(error, "57P01") || sql_error_is(error, "57P02") || sql_error_is(error, "57P03") ||
-           sql_error_is(error, "08");
-}
-
-/* A session must not believe that it committed what the server had rolled back: COMMIT of a failed transaction "succeeds". */
-static bool is_false_commit(const struct sql_call *call, PGresult *result)
-{
-    static const char *const words[] = { "commit", "end" };
-    if (strcmp(PQcmdStatus(result), "ROLLBACK") != 0)
-        return false;
-    struct str text = call->text;
-    while (text.len && strchr(" \t\r\n", text.data[0]))
-        text = str_make(text.data + 1, text.len - 1);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (text.len >= strlen(words[i]) && str_is_nocase(str_make(text.data, strlen(words[i])), str_of(words[i])))
-            return true;
-    return false;
-}
-
-static void note_tag(struct postgres_connection *connection, PGresult *result)
-{
-    const char *tag = PQcmdStatus(result);
-    if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
-        postgres_prepare_forget_all(&connection->prepared);
-    else if (strcmp(tag, "SET") == 0 || strcmp(tag, "LISTEN") == 0 || strcmp(tag, "PREPARE") == 0 ||
-             strncmp(tag, "DECLARE", 7) == 0)
-        connection->is_dirty = true;
-}
-
-static size_t bytes_max_of(const struct sql_call *call)
-{
-    return call->bytes_max ? call->bytes_max : result_bytes_default;
-}
-
-static void refuse_size(struct sql_call *call)
-{
-    call->fail = FAIL_SQL;
-    sql_error_set(&call->error, "54000", "the result is larger than %zu bytes; ask for fewer rows or columns",
-                  bytes_max_of(call));
-}
-
-/* Makes the rows of a good result; the result is theirs. */
-static void give_rows(struct postgres_step *step)
-{
-    struct sql_call *call = step->call;
-    struct postgres_prepared *prepared = step->prepared;
-    if (PQresultMemorySize(step->result) > bytes_max_of(call)) {
-        refuse_size(call);
-        return;
-    }
-    if (!prepared->shape || !postgres_shape_fits(prepared->shape, step->result)) {
-        postgres_shape_release(prepared->shape);
-        prepared->shape = postgres_shape_of(step->result);
-    }
-    call->rows = prepared->shape ? postgres_rows_open(step->result, prepared->shape) : NULL;
-    if (prepared->shape)
-        step->result = NULL;
-    call->fail = call->rows ? FAIL_OK : FAIL_NOMEM;
-}
-
-static enum postgres_outcome judge_good(struct postgres_connection *connection, struct postgres_step *step)
-{
-    note_tag(connection, step->result);
-    if (is_false_commit(step->call, step->result)) {
-        step->call->fail = FAIL_SQL;
-        sql_error_set(&step->call->error, "25P02",
-                      "nothing was committed: a statement before it had failed, so the transaction was rolled back");
-        return POSTGRES_DONE;
-    }
-    give_rows(step);
-    return POSTGRES_DONE;
-}
-
-/* The plan's row type has changed, or somebody deallocated it: the text is fine, the prepared statement is not. */
-static bool is_stale(const PGresult *result)
-{
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *routine = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
-    if (!sqlstate)
-        return false;
-    if (strcmp(sqlstate, "26000") == 0)
-        return true;
-    return strcmp(sqlstate, "0A000") == 0 && routine && strcmp(routine, "RevalidateCachedQuery") == 0;
-}
-
-static enum postgres_outcome judge_error(struct postgres_connection *connection, struct postgres_step *step,
-                                         const PGresult *error)
-{
-    struct sql_call *call = step->call;
-    call->fail = FAIL_SQL;
-    postgres_error_fill(&call->error, error);
-    if (is_end_of_connection(&call->error)) {
-        connection->error = call->error;
-        return POSTGRES_GONE;
-    }
-    if (step->prepared && is_stale(error)) {
-        postgres_prepare_drop(&connection->prepared, step->prepared,
-                              /* exists= */ !sql_error_is(&call->error, "26000"));
-        return POSTGRES_STALE;
-    }
-    if (connection->is_hit && sql_error_is(&call->error, "57014"))
-        return POSTGRES_BEHIND; /* who was meant has been detached */
-    return POSTGRES_DONE;
-}
-
-struct unit {
-    unsigned steps;        /* the SYNC included; they are the first of the ring */
-    const PGresult *error; /* of the first step that failed */
-    unsigned error_at, calls;
-    bool is_answered; /* false: the connection was lost before its SYNC was answered */
-};
-
-static struct unit find_error(struct postgres_connection *connection, unsigned steps, bool is_answered)
-{
-    struct unit unit = { .steps = steps, .is_answered = is_answered };
-    for (unsigned i = 0; i < steps; i++) {
-        const PGresult *result = step_at(connection, i)->result;
-        unit.calls += step_at(connection, i)->call != NULL;
-        if (!unit.error && result && !is_good(result) && !is_aborted(result) &&
-            PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
-            unit.error = result;
-            unit.error_at = i;
-        }
-    }
-    return unit;
-}
-
-static enum postgres_outcome judge_lost(struct postgres_connection *connection, struct postgres_step *step)
-{
-    struct sql_call *call = step->call;
-    if (is_good(step->result) && call->read_only)
-        return judge_good(connection, step); /* a read needs no commit */
-    call->fail = FAIL_SQL;
-    call->error = connection->error;
-    call->error.sent = true;
-    return POSTGRES_GONE;
-}
-
-/* Does the error of the unit belong to the call at `at`? A PARSE or a TEXT that failed gives it to the first call behind it. */
-static bool owns_error(struct postgres_connection *connection, const struct unit *unit, unsigned at)
-{
-    if (!unit->error || unit->error_at > at)
-        return false;
-    for (unsigned i = unit->error_at; i < at; i++)
-        if (step_at(connection, i)->kind == STEP_CALL)
-            return false;
-    return true;
-}
-
-static bool is_last_call(struct postgres_connection *connection, const struct unit *unit, unsigned at)
-{
-    for (unsigned i = at + 1; i < unit->steps; i++)
-        if (step_at(connection, i)->kind == STEP_CALL)
-            return false;
-    return true;
-}
-
-static enum postgres_outcome judge(struct postgres_connection *connection, const struct unit *unit, unsigned at)
-{
-    struct postgres_step *step = step_at(connection, at);
-    if (owns_error(connection, unit, at))
-        return judge_error(connection, step, unit->error);
-    if (!unit->is_answered)
-        return judge_lost(connection, step);
-    if (is_aborted(step->result))
-        return POSTGRES_BEHIND;
-    bool failed_at_sync = unit->error && unit->error_at == unit->steps - 1;
-    if (failed_at_sync && is_last_call(connection, unit, at)) /* a deferred constraint: nothing was committed */
-        return judge_error(connection, step, unit->error);
-    return judge_good(connection, step);
-}
-
 /* The first `steps` of the ring are over. Each call goes to the user; nothing is sent meanwhile. */
 static void end_unit(struct postgres_connection *connection, unsigned steps, bool is_answered)
 {
-    struct unit unit = find_error(connection, steps, is_answered);
+    struct postgres_unit unit = postgres_answer_unit(connection, steps, is_answered);
     connection->unit_ended_ns = clock_mono_ns();
     connection->unit_calls = unit.calls;
     for (unsigned i = 0; i < steps; i++) {
-        struct postgres_step *step = step_at(connection, i);
-        if (step->kind == STEP_PARSE && !is_good(step->result))
+        struct postgres_step *step = postgres_step_at(connection, i);
+        if (step->kind == POSTGRES_STEP_PARSE && !postgres_answer_is_good(step->result))
             postgres_prepare_drop(&connection->prepared, step->prepared, /* exists= */ false);
         if (!step->call)
             continue;
         struct sql_call *call = step->call;
-        enum postgres_outcome outcome = judge(connection, &unit, i);
+        enum postgres_outcome outcome = postgres_answer_judge(connection, &unit, i);
         step->call = NULL;
         connection->calls_in_flight--;
         connection->user->on_call(connection, call, (int)outcome);
     }
     for (unsigned i = 0; i < steps; i++)
-        clear_step(step_at(connection, i));
+        clear_step(postgres_step_at(connection, i));
     connection->step_first = (connection->step_first + steps) & (connection->step_cap - 1);
     connection->step_count -= steps;
     connection->step_at -= steps;
@@ -446,7 +217,7 @@ static void on_sync(struct postgres_connection *connection, PGresult *result)
 /* A result that is no SYNC. The last one counts where there are several: an error may follow rows. */
 static void on_result(struct postgres_connection *connection, PGresult *result)
 {
-    struct postgres_step *step = step_at(connection, connection->step_at);
+    struct postgres_step *step = postgres_step_at(connection, connection->step_at);
     connection->result_bytes = 0;
     PQclear(step->result);
     step->result = result;
@@ -455,8 +226,8 @@ static void on_result(struct postgres_connection *connection, PGresult *result)
 /* libpq says NULL once behind each step. */
 static bool on_null(struct postgres_connection *connection)
 {
-    struct postgres_step *step = step_at(connection, connection->step_at);
-    if (step->kind == STEP_SYNC || !step->result)
+    struct postgres_step *step = postgres_step_at(connection, connection->step_at);
+    if (step->kind == POSTGRES_STEP_SYNC || !step->result)
         return false;
     connection->step_at++;
     return true;
@@ -486,11 +257,11 @@ static void take_results(struct postgres_connection *connection)
 /* A result that outgrows its limit while it comes in is not waited for. */
 static void check_size(struct postgres_connection *connection)
 {
-    struct postgres_step *step = step_at(connection, connection->step_at);
-    if (!connection->step_count || !step->call || connection->result_bytes <= bytes_max_of(step->call))
+    struct postgres_step *step = postgres_step_at(connection, connection->step_at);
+    if (!connection->step_count || !step->call || connection->result_bytes <= postgres_answer_bytes_max(step->call))
         return;
     struct sql_call *call = step->call;
-    refuse_size(call);
+    postgres_answer_refuse_size(call);
     postgres_query_detach(connection, call);
     postgres_cancel(connection);
     connection->user->on_call(connection, call, POSTGRES_DONE);

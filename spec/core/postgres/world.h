@@ -146,7 +146,11 @@ static inline void on_asked(struct sql_call *call)
 static inline void prepare_call(struct asked *asked, const char *text, unsigned param_count)
 {
     asked->is_done = false;
-    asked->call = (struct sql_call){ .text = str_of(text), .params = asked->params, .param_count = param_count, .on_done = on_asked, .arg = asked };
+    asked->call = (struct sql_call){ .text = str_of(text),
+                                     .params = asked->params,
+                                     .param_count = param_count,
+                                     .on_done = on_asked,
+                                     .arg = asked };
 }
 
 static inline void ask(struct asked *asked, const char *text, bool read_only)
@@ -174,8 +178,8 @@ static inline void expect_ok(struct asked *asked)
 {
     wait_for(asked);
     if (asked->call.fail)
-        fail_msg("%.*s: %s %s %s", (int)asked->call.text.len, asked->call.text.data, fail_text(asked->call.fail), asked->call.error.sqlstate,
-                 asked->call.error.text);
+        fail_msg("%.*s: %s %s %s", (int)asked->call.text.len, asked->call.text.data, fail_text(asked->call.fail),
+                 asked->call.error.sqlstate, asked->call.error.text);
 }
 
 static inline void expect_error(struct asked *asked, enum fail fail, const char *sqlstate)

@@ -1,0 +1,218 @@
+/* answer.c - judges a unit of steps once its SYNC is answered, or the connection is lost.
+ *
+ * DESIGN  The first step that failed gives its error to its call (a PARSE or a TEXT to the call behind it; the SYNC, where deferred constraints
+ *         are checked, to the last call); the calls behind are BEHIND. If it was a cancel meant for somebody else in the unit, the
+ *         call is BEHIND, too. On a lost connection reads that have their rows are DONE, everything else without an error is GONE.
+ * Path:   postgres/query > [postgres/answer] > postgres/rows
+ */
+#include "postgres/answer.h"
+
+#include "postgres/rows.h"
+
+static const size_t result_bytes_default = 64u << 20;
+
+static void copy_field(char *out, size_t bytes, const char *text)
+{
+    size_t len = text ? strlen(text) : 0;
+    if (len >= bytes)
+        for (len = bytes - 1; len && ((unsigned char)text[len] & 0xc0) == 0x80;) /* not through a character */
+            len--;
+    if (len)
+        memcpy(out, text, len);
+    out[len] = '\0';
+}
+
+void postgres_error_fill(struct sql_error *error, const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *name = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
+    if (!name)
+        name = PQresultErrorField(result, PG_DIAG_COLUMN_NAME);
+    if (!text)
+        text = PQresultErrorMessage(result);
+    sql_error_set(error, sqlstate ? sqlstate : "08006", "%s", ""); /* only libpq's own errors have no SQLSTATE */
+    copy_field(error->text, sizeof error->text, text);
+    copy_field(error->detail, sizeof error->detail, PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL));
+    copy_field(error->constraint, sizeof error->constraint, name);
+    size_t len = strlen(error->text);
+    if (len && error->text[len - 1] == '\n')
+        error->text[len - 1] = '\0';
+    error->sent = true;
+}
+
+bool postgres_answer_is_good(const PGresult *result)
+{
+    ExecStatusType status = result ? PQresultStatus(result) : PGRES_PIPELINE_ABORTED;
+    return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
+}
+
+static bool is_aborted(const PGresult *result) { return !result || PQresultStatus(result) == PGRES_PIPELINE_ABORTED; }
+
+static bool is_end_of_connection(const struct sql_error *error)
+{
+    return sql_error_is(error, "57P01") || sql_error_is(error, "57P02") || sql_error_is(error, "57P03") ||
+           sql_error_is(error, "08");
+}
+
+/* A session must not believe that it committed what the server had rolled back: COMMIT of a failed transaction "succeeds". */
+static bool is_false_commit(const struct sql_call *call, PGresult *result)
+{
+    static const char *const words[] = { "commit", "end" };
+    if (strcmp(PQcmdStatus(result), "ROLLBACK") != 0)
+        return false;
+    struct str text = call->text;
+    while (text.len && strchr(" \t\r\n", text.data[0]))
+        text = str_make(text.data + 1, text.len - 1);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (text.len >= strlen(words[i]) && str_is_nocase(str_make(text.data, strlen(words[i])), str_of(words[i])))
+            return true;
+    return false;
+}
+
+static void note_tag(struct postgres_connection *connection, PGresult *result)
+{
+    const char *tag = PQcmdStatus(result);
+    if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
+        postgres_prepare_forget_all(&connection->prepared);
+    else if (strcmp(tag, "SET") == 0 || strcmp(tag, "LISTEN") == 0 || strcmp(tag, "PREPARE") == 0 ||
+             strncmp(tag, "DECLARE", 7) == 0)
+        connection->is_dirty = true;
+}
+
+size_t postgres_answer_bytes_max(const struct sql_call *call)
+{
+    return call->bytes_max ? call->bytes_max : result_bytes_default;
+}
+
+void postgres_answer_refuse_size(struct sql_call *call)
+{
+    call->fail = FAIL_SQL;
+    sql_error_set(&call->error, "54000", "the result is larger than %zu bytes; ask for fewer rows or columns",
+                  postgres_answer_bytes_max(call));
+}
+
+/* Makes the rows of a good result; the result is theirs. */
+static void give_rows(struct postgres_step *step)
+{
+    struct sql_call *call = step->call;
+    struct postgres_prepared *prepared = step->prepared;
+    if (PQresultMemorySize(step->result) > postgres_answer_bytes_max(call)) {
+        postgres_answer_refuse_size(call);
+        return;
+    }
+    if (!prepared->shape || !postgres_shape_fits(prepared->shape, step->result)) {
+        postgres_shape_release(prepared->shape);
+        prepared->shape = postgres_shape_of(step->result);
+    }
+    call->rows = prepared->shape ? postgres_rows_open(step->result, prepared->shape) : NULL;
+    if (prepared->shape)
+        step->result = NULL;
+    call->fail = call->rows ? FAIL_OK : FAIL_NOMEM;
+}
+
+static enum postgres_outcome judge_good(struct postgres_connection *connection, struct postgres_step *step)
+{
+    note_tag(connection, step->result);
+    if (is_false_commit(step->call, step->result)) {
+        step->call->fail = FAIL_SQL;
+        sql_error_set(&step->call->error, "25P02",
+                      "nothing was committed: a statement before it had failed, so the transaction was rolled back");
+        return POSTGRES_DONE;
+    }
+    give_rows(step);
+    return POSTGRES_DONE;
+}
+
+/* The plan's row type has changed, or somebody deallocated it: the text is fine, the prepared statement is not. */
+static bool is_stale(const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *routine = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+    if (!sqlstate)
+        return false;
+    if (strcmp(sqlstate, "26000") == 0)
+        return true;
+    return strcmp(sqlstate, "0A000") == 0 && routine && strcmp(routine, "RevalidateCachedQuery") == 0;
+}
+
+static enum postgres_outcome judge_error(struct postgres_connection *connection, struct postgres_step *step,
+                                         const PGresult *error)
+{
+    struct sql_call *call = step->call;
+    call->fail = FAIL_SQL;
+    postgres_error_fill(&call->error, error);
+    if (is_end_of_connection(&call->error)) {
+        connection->error = call->error;
+        return POSTGRES_GONE;
+    }
+    if (step->prepared && is_stale(error)) {
+        postgres_prepare_drop(&connection->prepared, step->prepared,
+                              /* exists= */ !sql_error_is(&call->error, "26000"));
+        return POSTGRES_STALE;
+    }
+    if (connection->is_hit && sql_error_is(&call->error, "57014"))
+        return POSTGRES_BEHIND; /* who was meant has been detached */
+    return POSTGRES_DONE;
+}
+
+struct postgres_unit postgres_answer_unit(struct postgres_connection *connection, unsigned steps, bool is_answered)
+{
+    struct postgres_unit unit = { .steps = steps, .is_answered = is_answered };
+    for (unsigned i = 0; i < steps; i++) {
+        const PGresult *result = postgres_step_at(connection, i)->result;
+        unit.calls += postgres_step_at(connection, i)->call != NULL;
+        if (!unit.error && result && !postgres_answer_is_good(result) && !is_aborted(result) &&
+            PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
+            unit.error = result;
+            unit.error_at = i;
+        }
+    }
+    return unit;
+}
+
+static enum postgres_outcome judge_lost(struct postgres_connection *connection, struct postgres_step *step)
+{
+    struct sql_call *call = step->call;
+    if (postgres_answer_is_good(step->result) && call->read_only)
+        return judge_good(connection, step); /* a read needs no commit */
+    call->fail = FAIL_SQL;
+    call->error = connection->error;
+    call->error.sent = true;
+    return POSTGRES_GONE;
+}
+
+/* Does the error of the unit belong to the call at `at`? A PARSE or a TEXT that failed gives it to the first call behind it. */
+static bool owns_error(struct postgres_connection *connection, const struct postgres_unit *unit, unsigned at)
+{
+    if (!unit->error || unit->error_at > at)
+        return false;
+    for (unsigned i = unit->error_at; i < at; i++)
+        if (postgres_step_at(connection, i)->kind == POSTGRES_STEP_CALL)
+            return false;
+    return true;
+}
+
+static bool is_last_call(struct postgres_connection *connection, const struct postgres_unit *unit, unsigned at)
+{
+    for (unsigned i = at + 1; i < unit->steps; i++)
+        if (postgres_step_at(connection, i)->kind == POSTGRES_STEP_CALL)
+            return false;
+    return true;
+}
+
+enum postgres_outcome postgres_answer_judge(struct postgres_connection *connection, const struct postgres_unit *unit,
+                                            unsigned at)
+{
+    struct postgres_step *step = postgres_step_at(connection, at);
+    if (owns_error(connection, unit, at))
+        return judge_error(connection, step, unit->error);
+    if (!unit->is_answered)
+        return judge_lost(connection, step);
+    if (is_aborted(step->result))
+        return POSTGRES_BEHIND;
+    bool failed_at_sync = unit->error && unit->error_at == unit->steps - 1;
+    if (failed_at_sync && is_last_call(connection, unit, at)) /* a deferred constraint: nothing was committed */
+        return judge_error(connection, step, unit->error);
+    return judge_good(connection, step);
+}

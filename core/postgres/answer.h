@@ -1,0 +1,36 @@
+/* answer.h - whose answer each result of a unit is, and what it says. For query.c, which owns the steps. */
+#ifndef POSTGRES_ANSWER_H
+#define POSTGRES_ANSWER_H
+
+#include "postgres/query.h"
+
+enum postgres_step_kind { POSTGRES_STEP_PARSE, POSTGRES_STEP_CALL, POSTGRES_STEP_TEXT, POSTGRES_STEP_SYNC };
+
+struct postgres_step {
+    enum postgres_step_kind kind;
+    struct sql_call *call; /* NULL: not wanted any more */
+    struct postgres_prepared *prepared;
+    PGresult *result;
+};
+
+static inline struct postgres_step *postgres_step_at(const struct postgres_connection *connection, unsigned at)
+{
+    return &connection->steps[(connection->step_first + at) & (connection->step_cap - 1)];
+}
+
+struct postgres_unit {
+    unsigned steps;        /* the SYNC included; they are the first of the ring */
+    const PGresult *error; /* of the first step that failed */
+    unsigned error_at, calls;
+    bool is_answered; /* false: the connection was lost before its SYNC was answered */
+};
+
+bool postgres_answer_is_good(const PGresult *result);
+/* Looks over the first `steps` of the ring. */
+struct postgres_unit postgres_answer_unit(struct postgres_connection *connection, unsigned steps, bool is_answered);
+/* Fills the call at `at` with its outcome; on FAIL_OK the rows take the step's result. */
+enum postgres_outcome postgres_answer_judge(struct postgres_connection *connection, const struct postgres_unit *unit, unsigned at);
+size_t postgres_answer_bytes_max(const struct sql_call *call);
+void postgres_answer_refuse_size(struct sql_call *call);
+
+#endif

@@ -1,0 +1,188 @@
+/* opening.c - opens connections in the background: how many, how fast, and what when it fails.
+ *
+ * DESIGN  Up to min_size, spread over the lanes; beyond that one for each waiting call, at most opening_max at a time (1 after a
+ *         failure, doubling with each success). A call that gives up never ends an attempt: the connection serves the next one, or
+ *         becomes idle. After failures_max failures in a row the breaker lets one attempt through every open_ms .. open_ms_max; a wrong
+ *         user, password or database stops attempts for POSTGRES_CONFIG_HOLD_MS. Only failed attempts count, never lost connections.
+ * HOLDS   Each attempt is counted in total, opening and homes from may_open on.
+ * Path:   postgres/pool > [postgres/opening] > postgres/connection
+ */
+#include "postgres/opening.h"
+
+#include "base/log.h"
+#include "base/random.h"
+#include "postgres/lane.h"
+#include "postgres/queue.h"
+
+static const struct breaker_limits breaker_limits = { .failures_max = 3, .open_ms = 250, .open_ms_max = 1000 };
+
+void postgres_opening_init(struct postgres_pool *pool)
+{
+    pool->opening_max = POSTGRES_OPENING_MAX;
+    breaker_init(&pool->breaker, breaker_limits);
+}
+
+/* --- no hope -------------------------------------------------------------------------------------------------- */
+
+bool postgres_opening_is_hopeless(struct postgres_pool *pool, uint64_t now_ms)
+{
+    return pool->total == pool->opening && (breaker_is_open(&pool->breaker, now_ms) || now_ms < pool->hold_until_ms);
+}
+
+void postgres_opening_end_waits(struct postgres_lane *lane)
+{
+    struct postgres_pool *pool = lane->pool;
+    for (;;) {
+        postgres_pool_lock(pool);
+        struct sql_call *call = postgres_opening_is_hopeless(pool, loop_now_ms(lane->loop))
+                                    ? postgres_queue_oldest(lane)
+                                    : NULL;
+        if (call) {
+            postgres_queue_pop(lane, call, POSTGRES_CALL_RUNNING);
+            call->error = pool->error;
+        }
+        postgres_pool_unlock(pool);
+        if (!call)
+            return;
+        metric_add(pool->meter.refused, 1);
+        postgres_lane_finish(lane, call, FAIL_REFUSED);
+    }
+}
+
+/* --- opening -------------------------------------------------------------------------------------------------- */
+
+static uint64_t expiry_of(const struct postgres_settings *settings, uint64_t now_ms)
+{
+    if (!settings->max_lifetime_ms)
+        return 0;
+    uint64_t jitter_ms = random_u64() % (settings->max_lifetime_ms / 10 + 1);
+    return now_ms + settings->max_lifetime_ms - jitter_ms;
+}
+
+static void on_opened(struct postgres_lane *lane, struct postgres_connection *connection)
+{
+    struct postgres_pool *pool = lane->pool;
+    uint64_t now_ms = loop_now_ms(lane->loop);
+    connection->expires_ms = expiry_of(pool->settings, now_ms);
+    postgres_pool_lock(pool);
+    bool is_return = pool->error.sqlstate[0] != '\0';
+    connection->place = POSTGRES_LEASED;
+    pool->opening--;
+    pool->opening_max = pool->opening_max * 2 > POSTGRES_OPENING_MAX ? POSTGRES_OPENING_MAX : pool->opening_max * 2;
+    breaker_worked(&pool->breaker, now_ms);
+    pool->hold_until_ms = 0;
+    pool->error = (struct sql_error){ .sent = false };
+    postgres_pool_unlock(pool);
+    if (is_return)
+        log_line(LOG_INFO, "database answers again", LOG_TEXT("pool", pool->settings->name));
+    if (postgres_connection_is_alive(connection))
+        postgres_pool_release(connection);
+    else
+        postgres_pool_drop(connection, "lost");
+    postgres_opening_fill(lane);
+}
+
+static bool is_configuration(const struct sql_error *error)
+{
+    return sql_error_is(error, "28") || sql_error_is(error, "3D");
+}
+
+static void on_refused(struct postgres_lane *lane, struct postgres_connection *connection)
+{
+    struct postgres_pool *pool = lane->pool;
+    uint64_t now_ms = loop_now_ms(lane->loop);
+    postgres_pool_lock(pool);
+    bool is_news = strcmp(pool->error.sqlstate, connection->error.sqlstate) != 0;
+    pool->total--;
+    pool->opening--;
+    lane->homes--;
+    pool->opening_max = 1;
+    pool->error = connection->error;
+    breaker_failed(&pool->breaker, now_ms);
+    if (is_configuration(&pool->error))
+        pool->hold_until_ms = now_ms + POSTGRES_CONFIG_HOLD_MS;
+    postgres_queue_kick(pool, lane);
+    postgres_pool_unlock(pool);
+    metric_add(pool->meter.failed_to_open, 1);
+    log_line(is_news ? LOG_WARN : LOG_DEBUG, "no database connection", LOG_TEXT("pool", pool->settings->name),
+             LOG_TEXT("sqlstate", connection->error.sqlstate), LOG_TEXT("why", connection->error.text));
+    list_remove(&connection->all_node);
+    postgres_connection_close(connection);
+}
+
+static void on_open(struct postgres_connection *connection, bool is_open)
+{
+    struct postgres_lane *lane = connection->on_open_arg;
+    if (is_open) {
+        on_opened(lane, connection);
+        return;
+    }
+    on_refused(lane, connection);
+    postgres_opening_end_waits(lane);
+    postgres_opening_fill(lane);
+}
+
+/* One more for this lane? If so it is counted already. */
+static bool may_open(struct postgres_lane *lane)
+{
+    struct postgres_pool *pool = lane->pool;
+    const struct postgres_settings *settings = pool->settings;
+    uint64_t now_ms = loop_now_ms(lane->loop);
+    if (pool->total >= settings->max_size || pool->opening >= pool->opening_max || now_ms < pool->hold_until_ms ||
+        atomic_load_explicit(&pool->is_closing, memory_order_relaxed))
+        return false;
+    bool is_wanted = !list_is_empty(&lane->waiters) &&
+                     pool->opening < atomic_load_explicit(&pool->waiting, memory_order_relaxed);
+    bool is_below_min = pool->total < settings->min_size && lane->homes * pool->lane_count <= pool->total;
+    if (!(is_wanted || is_below_min) || !breaker_allows(&pool->breaker, now_ms))
+        return false;
+    pool->total++;
+    pool->opening++;
+    lane->homes++;
+    return true;
+}
+
+static void uncount(struct postgres_lane *lane)
+{
+    postgres_pool_lock(lane->pool);
+    lane->pool->total--;
+    lane->pool->opening--;
+    lane->homes--;
+    postgres_pool_unlock(lane->pool);
+}
+
+void postgres_opening_fill(struct postgres_lane *lane)
+{
+    struct postgres_pool *pool = lane->pool;
+    for (;;) {
+        postgres_pool_lock(pool);
+        bool opens = may_open(lane);
+        postgres_pool_unlock(pool);
+        if (!opens)
+            return;
+        struct postgres_connection *connection;
+        enum fail fail = postgres_connection_open(lane->loop, pool->settings, pool->settings->application_name, on_open,
+                                                  lane, &connection);
+        if (fail) { /* no memory, or no work thread for its name: upkeep tries again */
+            uncount(lane);
+            return;
+        }
+        connection->lane = lane;
+        connection->place = POSTGRES_OPENING;
+        connection->user = &postgres_lane_user;
+        list_push_back(&lane->all, &connection->all_node);
+    }
+}
+
+void postgres_opening_end(struct postgres_lane *lane)
+{
+    LIST_EACH_SAFE(&lane->all, node, after)
+    {
+        struct postgres_connection *connection = LIST_ENTRY(node, struct postgres_connection, all_node);
+        if (connection->state == POSTGRES_OPEN)
+            continue;
+        uncount(lane);
+        list_remove(&connection->all_node);
+        postgres_connection_close(connection);
+    }
+}

@@ -1,0 +1,17 @@
+/* opening.h - when the pool opens connections, and when there is no hope of one. */
+#ifndef POSTGRES_OPENING_H
+#define POSTGRES_OPENING_H
+
+#include "postgres/pool.h"
+
+void postgres_opening_init(struct postgres_pool *pool);
+/* Opens connections up to min_size, or for who waits. On the lane's loop. */
+void postgres_opening_fill(struct postgres_lane *lane);
+/* There is no connection, and for now none is tried: waiting is in vain. Mutex held. */
+bool postgres_opening_is_hopeless(struct postgres_pool *pool, uint64_t now_ms);
+/* If so, everybody who waits on this lane is told the last error. */
+void postgres_opening_end_waits(struct postgres_lane *lane);
+/* Closing: ends the attempts of this lane that are under way. */
+void postgres_opening_end(struct postgres_lane *lane);
+
+#endif
