@@ -1,6 +1,6 @@
 /* worker.h - one thread that serves: a loop, a Lua VM, an HTTP listener, and the caches' way to Redis.
  *
- * OPEN (the loop turns) -> LOADED [worker_load]  LOADED -> SERVING [worker_serve] 
+ * OPEN (the loop turns) -> LOADED [worker_load]  LOADED -> SERVING [worker_serve]
  * SERVING -> DRAINING [worker_drain]  DRAINING -> QUIET [on_quiet]  QUIET -> gone [worker_close]
  * Between QUIET and gone the loop still turns, so that the database engines can take their connections home.
  */

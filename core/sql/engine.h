@@ -88,7 +88,10 @@ struct sql_engine { const struct sql_engine_ops *ops; };             /* first me
 struct sql_session { struct sql_engine *engine; };                   /* likewise */
 
 static inline void sql_run(struct sql_engine *engine, struct sql_call *call) { engine->ops->run(engine, call); }
-static inline void sql_run_many(struct sql_engine *engine, struct sql_call **calls, unsigned count, bool atomic) { engine->ops->run_many(engine, calls, count, atomic); }
+static inline void sql_run_many(struct sql_engine *engine, struct sql_call **calls, unsigned count, bool atomic)
+{
+    engine->ops->run_many(engine, calls, count, atomic);
+}
 static inline void sql_cancel(struct sql_engine *engine, struct sql_call *call) { engine->ops->cancel(call); }
 static inline void sql_begin(struct sql_engine *engine, struct sql_lease *lease) { engine->ops->begin(engine, lease); }
 static inline void sql_session_run(struct sql_session *session, struct sql_call *call) { session->engine->ops->session_run(session, call); }

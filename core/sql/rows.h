@@ -45,7 +45,10 @@ struct sql_rows {                        /* first member of the engine's own str
     size_t bytes;                        /* memory it holds */
 };
 
-static inline struct sql_cell sql_rows_cell(const struct sql_rows *rows, size_t row, unsigned column) { return rows->ops->cell(rows, row, column); }
+static inline struct sql_cell sql_rows_cell(const struct sql_rows *rows, size_t row, unsigned column)
+{
+    return rows->ops->cell(rows, row, column);
+}
 int sql_rows_find(const struct sql_rows *rows, struct str name);   /* column number, or -1 */
 void sql_rows_free(struct sql_rows *rows);                         /* NULL is fine */
 /* json.c */

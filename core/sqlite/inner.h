@@ -79,7 +79,10 @@ struct sqlite_engine {
 /* --- call.c --- */
 static inline uint64_t sqlite_order(void *const data[4]) { return (uintptr_t)data[DATA_ORDER] >> 2; }
 static inline enum sqlite_class sqlite_class(void *const data[4]) { return (enum sqlite_class)((uintptr_t)data[DATA_ORDER] & 3); }
-static inline void sqlite_order_set(void *data[4], uint64_t order, enum sqlite_class class) { data[DATA_ORDER] = (void *)(uintptr_t)(order << 2 | class); }
+static inline void sqlite_order_set(void *data[4], uint64_t order, enum sqlite_class class)
+{
+    data[DATA_ORDER] = (void *)(uintptr_t)(order << 2 | class);
+}
 
 void sqlite_call_prepare(struct sqlite_engine *engine, struct sql_call *call);
 /* Starts the deadline; after the call was queued. */

@@ -11,19 +11,22 @@ local function handlers()
     { "GET", "/ok", name = "ok", handler = function() return { ok = true } end },
     { "GET", "/error", name = "error_", handler = function() local t = nil; return t.x end },
     { "GET", "/error-table", name = "error_table", handler = function() error { code = 1 } end },
-    { "GET", "/error-problem", name = "error_problem", handler = function(req, cx) error(cx.problem(418, "teapot", { detail = "short and stout" })) end },
+    { "GET", "/error-problem", name = "error_problem",
+      handler = function(req, cx) error(cx.problem(418, "teapot", { detail = "short and stout" })) end },
     { "GET", "/loop", name = "loop", handler = function() while true do end end },
     { "GET", "/loop-pcall", name = "loop_pcall", handler = function() while true do pcall(function() while true do end end) end end },
     { "GET", "/function", name = "function_", handler = function() return function() end end },
     { "GET", "/nothing", name = "nothing", handler = function() end },
-    { "GET", "/deep", name = "deep", handler = function() local t = {}; local u = t; for i = 1, 100000 do u[1] = {}; u = u[1] end; return t end },
+    { "GET", "/deep", name = "deep",
+      handler = function() local t = {}; local u = t; for i = 1, 100000 do u[1] = {}; u = u[1] end; return t end },
     { "GET", "/circle", name = "circle", handler = function() local t = {}; t.t = t; return t end },
     { "GET", "/recursion", name = "recursion", handler = function() local function f() return 1 + f() end; return f() end },
     { "GET", "/memory", name = "memory", handler = function() local t = {}; for i = 1, 1e9 do t[i] = ("x"):rep(1000) .. i end end },
     { "GET", "/global", name = "global", handler = function() undeclared = 1 end },
     { "GET", "/global-read", name = "global_read", handler = function() return prnt end },
     { "GET", "/late", name = "late", timeout = "100ms", handler = function(req, cx) cx.sleep(5000) end },
-    { "GET", "/bad-header", name = "bad_header", handler = function(req, cx) return cx.reply { status = 200, headers = { ["X-A"] = "a\r\nX-B: b" }, body = "x" } end },
+    { "GET", "/bad-header", name = "bad_header",
+      handler = function(req, cx) return cx.reply { status = 200, headers = { ["X-A"] = "a\r\nX-B: b" }, body = "x" } end },
     { "GET", "/keep", name = "keep", handler = function(req) kept = req; return 1 end },
     { "GET", "/kept", name = "kept_", handler = function() return kept.path end },
     { "POST", "/forget", name = "forget", handler = function(req, cx)
@@ -38,10 +41,13 @@ local function handlers()
       end },
     { "POST", "/thing", name = "thing", handler = function(req, cx) return cx.db:exec "insert into things(name) values ('kept')" end },
     { "GET", "/things", name = "things", handler = function(req, cx) return cx.db:rows "select name from things order by name" end },
-    { "POST", "/echo", name = "echo", body = S.record({ n = S.int64 { optional = true } }, { rest = true }), handler = function(req) return req.body end },
-    { "GET", "/big", name = "big", handler = function(req, cx) return cx.reply { status = 200, type = "text/plain", body = ("x"):rep(5000000) } end },
+    { "POST", "/echo", name = "echo",
+      body = S.record({ n = S.int64 { optional = true } }, { rest = true }), handler = function(req) return req.body end },
+    { "GET", "/big", name = "big",
+      handler = function(req, cx) return cx.reply { status = 200, type = "text/plain", body = ("x"):rep(5000000) } end },
     { "GET", "/numbers", name = "numbers", handler = function(req, cx)
-        return { big = 9007199254740993, bigger = 123456789012345678, small = 1e-7, list = cx.json.array {}, object = {}, null = cx.json.null, deep = { { 1 } } }
+        return { big = 9007199254740993, bigger = 123456789012345678, small = 1e-7,
+          list = cx.json.array {}, object = {}, null = cx.json.null, deep = { { 1 } } }
       end },
   }
 end
@@ -152,7 +158,8 @@ describe("a handler", function()
 
   it("gets numbers, lists, objects and null through unharmed", function()
     local body = server:get("/numbers").body
-    for _, text in ipairs { '"big":9007199254740993', '"bigger":123456789012345678', '"small":1e-07', '"list":[]', '"object":{}', '"null":null', '"deep":[[1]]' } do
+    for _, text in ipairs { '"big":9007199254740993', '"bigger":123456789012345678', '"small":1e-07',
+      '"list":[]', '"object":{}', '"null":null', '"deep":[[1]]' } do
       assert.is_truthy(body:find(text, 1, true), text .. " in " .. body)
     end
     local sent = '{"a":[],"b":{},"c":null,"d":9007199254740993,"e":"\\u00e4","f":1.5}'

@@ -19,7 +19,8 @@ return {
         if req.query.mode == "slow" then cx.sleep(200) end
         if failing then error "asked to fail" end
         if req.query.mode == "missing" then return cx.problem(404, "nothing") end
-        return cx.reply { status = 200, headers = { ["X-Extra"] = "kept" }, body = { run = mine, language = req.headers["accept-language"] } }
+        local body = { run = mine, language = req.headers["accept-language"] }
+        return cx.reply { status = 200, headers = { ["X-Extra"] = "kept" }, body = body }
       end },
     { "GET", "/long", name = "long", cache = { ttl = "1h", tags = { "numbers" } },
       handler = function() runs = runs + 1; return { run = runs } end },

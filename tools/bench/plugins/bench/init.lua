@@ -38,7 +38,8 @@ local function l3(req, cx)
   return load_service(req, cx) or not_found(cx)
 end
 
-local INSERT = "insert into services(name,status,group_name,host,port,version,description,labels) values($1,$2,$3,$4,$5,$6,$7,$8) returning id"
+local INSERT = "insert into services(name,status,group_name,host,port,version,description,labels) "
+  .. "values($1,$2,$3,$4,$5,$6,$7,$8) returning id"
 local Service = S.record {
   name = S.string {}, status = S.string {}, group_name = S.string {}, host = S.string {}, port = S.int64 {}, version = S.string {},
   description = S.string {}, labels = S.map(S.string {}),
@@ -87,7 +88,8 @@ end
 
 local Item = S.record { id = S.int64 {}, name = S.string {}, category = S.string {}, price = S.int64 {}, quantity = S.int64 {} }
 local Page = S.record {
-  category = S.string { default = "electronics" }, page = S.int64 { default = 1, min = 1 }, limit = S.int64 { default = 10, min = 1, max = 50 },
+  category = S.string { default = "electronics" },
+  page = S.int64 { default = 1, min = 1 }, limit = S.int64 { default = 10, min = 1, max = 50 },
 }
 
 return {
