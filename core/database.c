@@ -46,7 +46,7 @@ static enum fail open_sqlite(struct script_vm *vm, struct sql_engine **out, char
 {
     char path[4096];
     struct str file = option_text(vm, "database.sqlite.path"), folder = option_text(vm, "config_folder");
-    bool is_absolute = file.data[0] == '/';
+    bool is_absolute = file.len && file.data[0] == '/';
     snprintf(path, sizeof path, "%.*s%.*s", is_absolute ? 0 : (int)folder.len, folder.data ? folder.data : "",
              (int)file.len, file.data);
     struct sqlite_settings settings = { .path = path,

@@ -9,10 +9,13 @@
 
 #include "postgres/rows.h"
 
+#include <assert.h>
+
 static const size_t result_bytes_default = 64u << 20;
 
 static void copy_field(char *out, size_t bytes, const char *text)
 {
+    assert(bytes > 0);
     size_t len = text ? strlen(text) : 0;
     if (len >= bytes)
         for (len = bytes - 1; len && ((unsigned char)text[len] & 0xc0) == 0x80;) /* not through a character */

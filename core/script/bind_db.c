@@ -11,6 +11,7 @@
 #include "script/state.h"
 #include "script/value.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
@@ -200,6 +201,7 @@ int db_op_raise(lua_State *L, struct db_op *op, enum fail fail, const struct sql
 
 int db_op_result(lua_State *L, struct db_op *op)
 {
+    assert(op);
     if (op->call.fail)
         return db_op_raise(L, op, op->call.fail, &op->call.error);
     struct sql_rows *rows = op->call.rows;

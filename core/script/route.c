@@ -110,7 +110,7 @@ static unsigned copy_list(lua_State *L, int table, const char *name, struct buf 
 
 static void read_policy(lua_State *L, int table, struct script_route *route)
 {
-    size_t tags[CACHE_TAGS_MAX], vary[4], at = 0;
+    size_t tags[CACHE_TAGS_MAX] = { 0 }, vary[4] = { 0 }, at = 0;
     struct serve_policy *policy = route->policy = mem_zero(MEM_SCRIPT, sizeof *policy);
     if (!policy)
         luaL_error(L, "no memory");

@@ -19,6 +19,10 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+/* Lua's headers do not say that these never return; compiler and analyzer are glad to know. */
+_Noreturn int lua_error(lua_State *L);
+_Noreturn int luaL_error(lua_State *L, const char *format, ...);
+
 /* Families of userdata. A value's family is the identity of its metatable: one load and one compare. */
 enum udata {
     UD_REQUEST, UD_HEADERS, UD_DB, UD_TX, UD_PIPE, UD_ROW, UD_ROWS, UD_CACHE, UD_CACHED, UD_FAILURE, UD_REPLY, UD_LOG,
