@@ -181,7 +181,7 @@ static void check(struct player *player, struct client *client, unsigned first, 
 static void play_once(struct player *player)
 {
     struct client client;
-    client_open_small(&client, rig.port, dice(player, 4) == 0 ? 4096 : 0);
+    client_open_small(&client, rig.port, dice(player, 4) == 0 ? 32768 : 0);
     for (unsigned round = dice(player, 4) + 1; round > 0 && !player->wrong; round--) {
         char text[4096];
         size_t len = 0;

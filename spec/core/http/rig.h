@@ -131,6 +131,21 @@ static inline struct http_stats rig_stats(struct rig *rig)
     return stats;
 }
 
+/* Waits at most 5 s for so many open connections, or requests in hand. */
+static inline void wait_for_open(struct rig *rig, unsigned open)
+{
+    for (unsigned i = 0; i < 5000 && rig_stats(rig).open != open; i++)
+        usleep(1000);
+    assert_int_equal(rig_stats(rig).open, open);
+}
+
+static inline void wait_for_in_flight(struct rig *rig, unsigned in_flight)
+{
+    for (unsigned i = 0; i < 5000 && rig_stats(rig).in_flight != in_flight; i++)
+        usleep(1000);
+    assert_int_equal(rig_stats(rig).in_flight, in_flight);
+}
+
 /* --- a client --- */
 
 struct client {
@@ -223,7 +238,7 @@ struct answer {
     int status;
     char head[8192]; /* with the blank line */
     char *body;      /* free it */
-    size_t len;
+    size_t len, cap;
     bool is_whole;
 };
 
@@ -247,7 +262,10 @@ static inline void client_take(struct client *client, size_t len, struct answer 
     while (client->len < len && client_more(client))
         ;
     size_t got = client->len < len ? client->len : len;
-    out->body = realloc(out->body, out->len + got + 1);
+    if (out->len + got >= out->cap) {
+        out->cap = 2 * (out->len + got) + 64;
+        out->body = realloc(out->body, out->cap);
+    }
     memcpy(out->body + out->len, client->data, got);
     out->len += got;
     out->body[out->len] = '\0';
@@ -292,7 +310,7 @@ static inline struct answer client_read(struct client *client, bool is_head)
     client_drop(client, head_len);
     assert_int_equal(sscanf(out.head, "HTTP/1.1 %d ", &out.status), 1);
     out.is_whole = true;
-    out.body = calloc(1, 1);
+    out.body = calloc(1, out.cap = 64);
     const char *length = answer_field(&out, "Content-Length");
     if (is_head || out.status == 204 || out.status == 304 || out.status == 100)
         return out;

@@ -164,7 +164,7 @@ static void a_slow_reader_slows_the_source(void **state)
 {
     (void)state;
     client_close(&client);
-    client_open_small(&client, rig.port, 4096);
+    client_open_small(&client, rig.port, 65536);
     client_say(&client, "GET /1/3000/10000/now HTTP/1.1\r\nHost: a\r\n\r\n");
     usleep(100000);
     assert_int_equal(ended, 0);
@@ -212,23 +212,23 @@ static void a_stream_that_breaks_off_is_seen_to(void **state)
     answer = client_read(&client, false);
     assert_int_equal(client.broken, ECONNRESET);
     free(answer.body);
-    usleep(10000);
-    assert_int_equal(rig_stats(&rig).open, 0);
+    wait_for_open(&rig, 0);
 }
 
 static void a_client_that_leaves_is_told_to_the_source_once(void **state)
 {
     (void)state;
     client_say(&client, "GET /1/100000/100/slow HTTP/1.1\r\nHost: a\r\n\r\n");
-    usleep(20000);
+    wait_for_in_flight(&rig, 1);
     client_close(&client);
     wait_until(&ended, 1);
+    wait_for_in_flight(&rig, 0);
     client_open_small(&client, rig.port, 4096);
     client_say(&client, "GET /1/100000/10000/now HTTP/1.1\r\nHost: a\r\n\r\n");
-    usleep(20000);
+    wait_for_in_flight(&rig, 1);
     client_reset(&client);
     wait_until(&ended, 2);
-    usleep(10000);
+    wait_for_open(&rig, 0);
     assert_int_equal(losses, 2);
     struct http_stats stats = rig_stats(&rig);
     assert_int_equal(stats.open, 0);
@@ -243,8 +243,8 @@ static void draining_waits_for_streams_and_then_cuts_them(void **state)
     client_open(&other, rig.port);
     client_say(&client, "GET /1/20/10/slow HTTP/1.1\r\nHost: a\r\n\r\n");
     client_say(&other, "GET /2/100000/10/slow HTTP/1.1\r\nHost: a\r\n\r\n");
-    usleep(10000);
-    rig_drain(&rig, 500);
+    wait_for_in_flight(&rig, 2);
+    rig_drain(&rig, 2000);
     struct answer answer = client_read(&client, false);
     assert_true(answer.is_whole);
     assert_int_equal(answer.len, 200);
