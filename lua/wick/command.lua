@@ -65,6 +65,9 @@ function command.load(args)
   local routes
   if settings then
     routes, texts = worker.boot(settings, origin)
+  elseif origin then -- what is wrong with the plugins is told at the same time
+    local _, more = worker.load(origin.part, origin)
+    table.move(more or {}, 1, #(more or {}), #texts + 1, texts)
   end
   if not routes then
     command.mistakes(args, texts)

@@ -119,8 +119,9 @@ local function line_of(lines, path)
   return nil
 end
 
---- Reads and checks a configuration. Returns the settings, nil and where they come from ({ source =, raw =, secrets = }), or nil
---- and a list of texts, each one mistake. world: { env = function(name), read_file = function(path, bytes_max) }.
+--- Reads and checks a configuration. Returns the settings, nil and where they come from ({ source =, raw =, secrets = }), or nil,
+--- a list of texts, each one mistake, and where they come from with the part of the settings that names the plugins (`part`) or
+--- nil when there is none. world: { env = function(name), read_file = function(path, bytes_max) }.
 function config.load(path, world)
   local secrets = {}
   local value, problem, source = evaluate(path, world, secrets, 0)
@@ -130,12 +131,14 @@ function config.load(path, world)
   if type(value) ~= "table" then
     return nil, { ("%s: must return a table of settings, as in: return { listen = \"127.0.0.1:8080\" }"):format(path) }
   end
-  local checked, errors = settings.check(value, secrets)
+  local checked, errors, part = settings.check(value, secrets)
+  local origin = { source = source, raw = value, secrets = secrets, part = part }
+  local known = checked or part
+  known.config_path, known.config_folder = path, folder_of(path)
   if checked then
-    checked.config_path, checked.config_folder = path, folder_of(path)
-    return checked, nil, { source = source, raw = value, secrets = secrets }
+    return checked, nil, origin
   end
-  return nil, config.error_texts(path, source, errors)
+  return nil, config.error_texts(path, source, errors), origin
 end
 
 --- Errors of a schema as "config.lua:12: listen: expected ...", in the order of the lines.

@@ -50,7 +50,7 @@ local PLUGIN = {
   alerts = S.any { optional = true }, migrations = S.any { optional = true }, partitions = S.any { optional = true },
 }
 
-local function route_shape(extra)
+local function route_shape(extra, rest)
   local fields = {
     name = S.string { pattern = "^[a-z][a-z0-9_]*$", max_length = 60 },
     handler = S.any { check = fn.check },
@@ -61,7 +61,7 @@ local function route_shape(extra)
   for name, shape in pairs(extra) do
     fields[name] = shape
   end
-  return S.record(fields)
+  return S.record(fields, { rest = rest })
 end
 
 -- --- files ----------------------------------------------------------------------------------------------------------
@@ -250,7 +250,17 @@ local function check_borrows(one)
   end
 end
 
-local function check_plugin(one, route_fields)
+-- True when a plugin that this one requires is not there: its fields of routes are then not known, and it is told once.
+local function lacks_plugin(one, all)
+  for name in pairs(type(one.table.requires) == "table" and one.table.requires or {}) do
+    if not all[name] then
+      return true
+    end
+  end
+  return false
+end
+
+local function check_plugin(one, route_fields, all)
   local errors
   one.plugin, errors = S.check(S.record(PLUGIN), one.table, "lua")
   for _, err in ipairs(errors or {}) do
@@ -258,7 +268,7 @@ local function check_plugin(one, route_fields)
   end
   check_borrows(one)
   one.routes = {}
-  local shape = route_shape(route_fields)
+  local shape = route_shape(route_fields, lacks_plugin(one, all))
   for index, route in ipairs(type(one.table.routes) == "table" and one.table.routes or {}) do
     local checked = check_route(one, index, route, shape)
     one.routes[#one.routes + 1] = checked
@@ -401,7 +411,7 @@ function plugin.load_all(settings, option_texts, secrets)
   local list, all = open_all(settings, texts)
   local route_fields = fields_of(list)
   for _, one in ipairs(list) do
-    check_plugin(one, route_fields)
+    check_plugin(one, route_fields, all)
     check_options(one, settings.plugin_options[one.table.name] or {}, secrets)
     resolve_cache(one)
     table.move(texts_of(one), 1, #one.errors, #texts + 1, texts)

@@ -172,21 +172,21 @@ local function split_plugins(raw, errors)
       if type(value) ~= "string" or value == "" then
         errors[#errors + 1] = { path = { "plugins", key }, text = "expected the name of a plugin, or the path of its folder" }
       end
-      list[key], count = value, count + 1
+      list[key], count = type(value) == "string" and value or nil, count + 1
     elseif type(value) ~= "table" then
       errors[#errors + 1] = { path = { "plugins", key }, text = ("expected a table of options: %s = { ... }"):format(tostring(key)) }
     else
       options[key] = value
     end
   end
-  if count ~= #list then
+  if count ~= #raw then
     errors[#errors + 1] = { path = { "plugins" }, text = "the list has a gap: one of its entries is nil" }
   end
   return list, options
 end
 
---- Checks a raw table. Returns settings with every default in, or nil and the list of errors.
--- secrets: see S.check.
+--- Checks a raw table. Returns settings with every default in, or nil, the list of errors, and of the settings at least `plugins`
+--- and `plugin_options`, so that mistakes in plugins can be told at the same time. secrets: see S.check.
 function settings.check(raw, secrets)
   local checked, errors = S.check(settings.schema, raw, "lua", secrets)
   errors = errors or {}
@@ -201,7 +201,7 @@ function settings.check(raw, secrets)
     end
   end
   if #errors > 0 then
-    return nil, errors
+    return nil, errors, { plugins = list, plugin_options = options }
   end
   checked.plugins, checked.plugin_options = list, options
   return checked

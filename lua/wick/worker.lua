@@ -11,17 +11,21 @@ local worker = { plugins = {} }
 local READ_ONLY = "25006"
 local SCHEMA_LOCK = 7233498 -- pg_advisory_xact_lock: one node at a time makes tables
 
---- Loads plugins and routes. Returns the number of routes, or nil and a list of texts, each one mistake.
--- origin: where the settings come from, as config.load gives it, for the lines of mistakes in options (may be nil).
-function worker.boot(settings, origin)
-  origin = origin or {}
+--- Loads the plugins, without routes: gives the list, or nil and a list of texts. origin: see boot.
+function worker.load(settings, origin)
   local function option_texts(name, errors)
     for _, err in ipairs(errors) do
       err.path = { "plugins", name, table.unpack(err.path) }
     end
     return config.error_texts(settings.config_path or "config.lua", origin.source or "", errors)
   end
-  local plugins, texts = plugin.load_all(settings, option_texts, origin.secrets)
+  return plugin.load_all(settings, option_texts, origin.secrets)
+end
+
+--- Loads plugins and routes. Returns the number of routes, or nil and a list of texts, each one mistake.
+-- origin: where the settings come from, as config.load gives it, for the lines of mistakes in options (may be nil).
+function worker.boot(settings, origin)
+  local plugins, texts = worker.load(settings, origin or {})
   if not plugins then
     return nil, texts
   end

@@ -14,7 +14,7 @@ local native = { version = "0.0.0", libraries = {}, routes = {}, written = { "",
 
 native.json = {
   null = cjson.null,
-  encode = cjson.encode,
+  encode = function(value) return cjson.encode(value) end,
   array = function(t) return debug.setmetatable(t, ARRAY) end,
   object = function(t) return debug.setmetatable(t, OBJECT) end,
   is_array = function(t) return type(t) == "table" and (#t > 0 or debug.getmetatable(t) == ARRAY) end,
