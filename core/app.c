@@ -316,6 +316,16 @@ static bool wait_closed(struct app *app)
     return was_done;
 }
 
+/* The start failed: some workers may listen already. */
+static void give_up(struct app *app)
+{
+    if (app->worker_count == 0)
+        return;
+    app->drain_ms = 0;
+    drain(app);
+    loop_run(app->loop);
+}
+
 static unsigned close_all(struct app *app)
 {
     unsigned left = 0;
@@ -515,6 +525,7 @@ int app_serve(void *arg, struct script_vm *vm, struct str settings_json)
     if (fail) {
         log_line(LOG_ERROR, "cannot start", LOG_TEXT("why", app->why[0] ? app->why : fail_text(fail)));
         app->exit_code = fail == FAIL_INVALID || fail == FAIL_MISSING ? CONFIG_EXIT : 1;
+        give_up(app);
     } else {
         say_listening(app);
         prepare(app);

@@ -51,6 +51,7 @@ struct worker {
     struct loop *start_loop;
     struct loop_task start, started;
     char start_why[1024];
+    bool has_started; /* its plugins have, so they are to be stopped */
     struct loop *quiet_loop;
     struct loop_task quiet;
 };
@@ -70,7 +71,7 @@ static void tick(void *arg)
     struct loop_load load;
     loop_load_take(worker->loop, &load);
     metric_observe(worker->lag, load.longest_ns);
-    metric_add(worker->busy, load.busy_ns / 1000);
+    metric_add(worker->busy, load.busy_ns);
     if (worker->vm)
         metric_set(worker->lua_memory, (double)script_vm_memory(worker->vm));
     if (worker->server) {
@@ -91,8 +92,8 @@ static void register_metrics(struct worker *worker)
         "wick_loop_lag_seconds",
         "The longest a loop was busy without a look at its sockets, in each quarter of a second.", label,
         METRIC_SECONDS);
-    worker->busy = metric_counter("wick_loop_busy_microseconds_total", "Time a loop spent working rather than waiting.",
-                                  label);
+    worker->busy = metric_counter_seconds("wick_loop_busy_seconds_total",
+                                          "Time a loop spent working rather than waiting.", label);
     worker->lua_memory = metric_gauge("wick_lua_memory_bytes", "Memory of a worker's Lua.", label);
     worker->connections = metric_gauge("wick_http_connections", "Open connections of clients.", label);
 }
@@ -271,6 +272,7 @@ static void on_plugins_started(void *arg, enum fail fail, const char *why)
 {
     struct worker *worker = arg;
     snprintf(worker->start_why, sizeof worker->start_why, "%s", fail ? why : "");
+    worker->has_started = !fail;
     loop_post(worker->start_loop, &worker->started);
 }
 
@@ -297,7 +299,10 @@ static void on_server_closed(void *arg)
 {
     struct worker *worker = arg;
     worker->server = NULL;
-    script_vm_stop_plugins(worker->vm, on_plugins_stopped, worker);
+    if (worker->has_started)
+        script_vm_stop_plugins(worker->vm, on_plugins_stopped, worker);
+    else
+        loop_stop(worker->loop);
 }
 
 /* The plugins have had their say; the VM is closed outside of any callback. */

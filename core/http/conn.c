@@ -101,7 +101,7 @@ static void linger(struct http_conn *conn)
         return;
     }
     conn->state = HTTP_CONN_LINGER;
-    conn->due_ms = now_ms(conn) + HTTP_LINGER_MS;
+    conn->due_ms = now_ms(conn) + (conn->server->is_closing ? HTTP_LINGER_CLOSING_MS : HTTP_LINGER_MS);
     buf_clear(&conn->in);
     if (conn->is_paused)
         stream_read_start(conn->stream, on_read, conn);
@@ -122,6 +122,15 @@ static void arm(struct http_conn *conn)
         due = conn->write_due_ms;
     if (due)
         timer_start(conn->server->loop, &conn->timer, due > now ? due - now : 0, on_timer, conn);
+}
+
+void http_conn_hurry(struct http_conn *conn)
+{
+    uint64_t due = now_ms(conn) + HTTP_LINGER_CLOSING_MS;
+    if (conn->state != HTTP_CONN_LINGER || conn->due_ms <= due)
+        return;
+    conn->due_ms = due;
+    arm(conn);
 }
 
 /* True when the client received nothing for write_ms. What the kernel buffers (megabytes) counts as not received, or a

@@ -24,6 +24,7 @@ enum {
     HTTP_ROOM_BYTES = 64 * 1024,      /* a stream with more than this in its queue has no room */
     HTTP_SLOTS_KEPT = 128,
     HTTP_LINGER_MS = 5000,
+    HTTP_LINGER_CLOSING_MS = 300,     /* .. while the server closes */
     HTTP_RATE_WINDOW_MS = 5000
 };
 
@@ -122,6 +123,7 @@ void http_conn_finish(struct http_conn *conn, struct http_slot *slot, int status
 void http_conn_settle(struct http_conn *conn);      /* after output: timers, the next request, or the end */
 void http_conn_defer(struct http_conn *conn);       /* goes on with the connection at the end of this turn */
 bool http_conn_is_idle(const struct http_conn *conn);
+void http_conn_hurry(struct http_conn *conn);       /* the server closes: who lingers does so no longer than HTTP_LINGER_CLOSING_MS */
 
 /* body.c */
 void http_body_start(struct http_conn *conn, struct str *bytes);

@@ -134,6 +134,8 @@ void http_server_close(struct http_server *server, unsigned drain_ms, void (*on_
         struct http_conn *conn = LIST_ENTRY(node, struct http_conn, node);
         if (http_conn_is_idle(conn))
             http_conn_close(conn);
+        else
+            http_conn_hurry(conn);
     }
     timer_start(server->loop, &server->drain_timer, drain_ms, on_drained, server);
     if (server->local_path)

@@ -294,7 +294,8 @@ void loop_turn(struct loop *loop, unsigned ms, const bool *done)
     do {
         uint64_t left_ms = (end_ns - now_ns + 999999) / 1000000; /* rounded up: libuv's timers know no less */
         uv_update_time(&loop->uv);
-        uv_timer_start(&loop->turn_limit, on_turn_limit, left_ms, 0);
+        /* It repeats, since it may be due before libuv begins to wait, and is not to be waited for without it. */
+        uv_timer_start(&loop->turn_limit, on_turn_limit, left_ms, 1);
         run_here(loop, left_ms ? UV_RUN_ONCE : UV_RUN_NOWAIT);
         now_ns = uv_hrtime();
     } while (!(done && *done) && now_ns < end_ns);

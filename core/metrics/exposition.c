@@ -104,10 +104,12 @@ static void add_histogram(struct buf *out, const struct series *series)
 static void add_number(struct buf *out, const struct series *series)
 {
     add_series(out, series, "", NULL);
-    if (series->family->kind == KIND_COUNTER)
-        buf_add_uint(out, metric_counter_value((const struct metric_counter *)series));
-    else
+    if (series->family->kind == KIND_GAUGE)
         add_double(out, metric_gauge_value((const struct metric_gauge *)series));
+    else if (series->family->unit == METRIC_SECONDS)
+        add_double(out, (double)metric_counter_value((const struct metric_counter *)series) / 1e9);
+    else
+        buf_add_uint(out, metric_counter_value((const struct metric_counter *)series));
     buf_add_char(out, '\n');
 }
 

@@ -16,7 +16,7 @@ struct family {
     struct list node;
     char *name, *help;
     enum metric_kind kind;
-    enum metric_unit unit;      /* of histograms */
+    enum metric_unit unit;      /* of histograms and counters */
     struct map by_labels;       /* labels -> struct series */
     struct list series;         /* in order of registration */
 };

@@ -222,6 +222,11 @@ struct series *metrics_series(const char *name, const char *help, const char *la
 
 struct metric_counter *metric_counter(const char *name, const char *help, const char *labels)
 {
+    return (struct metric_counter *)metrics_series(name, help, labels, KIND_COUNTER, METRIC_BYTES);
+}
+
+struct metric_counter *metric_counter_seconds(const char *name, const char *help, const char *labels)
+{
     return (struct metric_counter *)metrics_series(name, help, labels, KIND_COUNTER, METRIC_SECONDS);
 }
 

@@ -20,6 +20,8 @@ void metrics_close(void);
 /* labels: `route="service_get",method="GET"` built with metrics_label, or "" for none. Same name + labels gives the same
  * object. Never NULL (a sink that counts nothing when out of memory). Any thread. */
 struct metric_counter *metric_counter(const char *name, const char *help, const char *labels);
+/* Nanoseconds are added, seconds are written. */
+struct metric_counter *metric_counter_seconds(const char *name, const char *help, const char *labels);
 struct metric_gauge *metric_gauge(const char *name, const char *help, const char *labels);
 /* Values are nanoseconds (exported in seconds) for METRIC_SECONDS, plain numbers for METRIC_BYTES. Relative error <= 1 %. */
 enum metric_unit { METRIC_SECONDS, METRIC_BYTES };

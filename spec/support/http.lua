@@ -15,15 +15,17 @@ local Connection, Response = {}, {}
 Connection.__index = Connection
 Response.__index = Response
 
+-- port: a number, or the path of a unix socket.
 local function connect(port, host)
-  local tcp = assert(socket.tcp())
+  local is_path = type(port) == "string"
+  local tcp = assert(is_path and require "socket.unix".stream() or socket.tcp())
   tcp:settimeout(5)
-  local ok, why = tcp:connect(host or "127.0.0.1", port)
+  local ok, why = tcp:connect(is_path and port or host or "127.0.0.1", not is_path and port or nil)
   if not ok then
     tcp:close()
     return nil, why
   end
-  tcp:setoption("tcp-nodelay", true)
+  if not is_path then tcp:setoption("tcp-nodelay", true) end
   return setmetatable({ tcp = tcp, buffer = "", timeout_s = 10 }, Connection)
 end
 

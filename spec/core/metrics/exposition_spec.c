@@ -58,6 +58,15 @@ static void families_come_in_order_with_one_head_each(void **state)
                                "# HELP process_");
 }
 
+static void a_counter_of_seconds_is_fed_nanoseconds(void **state)
+{
+    (void)state;
+    metric_add(metric_counter_seconds("wick_busy_seconds_total", "Busy.", ""), 1500000000);
+    assert_starts(write_all(), "# HELP wick_busy_seconds_total Busy.\n"
+                               "# TYPE wick_busy_seconds_total counter\n"
+                               "wick_busy_seconds_total 1.5\n");
+}
+
 static void label_values_are_escaped(void **state)
 {
     (void)state;
@@ -206,10 +215,15 @@ static void promtool_has_nothing_to_say(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        OPEN(families_come_in_order_with_one_head_each),    OPEN(label_values_are_escaped),
-        OPEN(durations_are_seconds_in_the_classic_buckets), OPEN(sizes_are_plain_bytes),
-        OPEN(odd_numbers_are_written_as_prometheus_does),   OPEN(collectors_run_before_the_text_is_written),
-        OPEN(the_process_tells_what_the_kernel_knows),      OPEN(promtool_has_nothing_to_say),
+        OPEN(families_come_in_order_with_one_head_each),
+        OPEN(a_counter_of_seconds_is_fed_nanoseconds),
+        OPEN(label_values_are_escaped),
+        OPEN(durations_are_seconds_in_the_classic_buckets),
+        OPEN(sizes_are_plain_bytes),
+        OPEN(odd_numbers_are_written_as_prometheus_does),
+        OPEN(collectors_run_before_the_text_is_written),
+        OPEN(the_process_tells_what_the_kernel_knows),
+        OPEN(promtool_has_nothing_to_say),
         cmocka_unit_test(all_memory_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
