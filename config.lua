@@ -91,7 +91,7 @@ return {
 
 -- Caches: the first layer is memory, the second Redis.
 --  cache = {
---    memory      = "64MiB",  -- the first layer, in this process (1MiB to 64GiB)
+--    memory      = "64MiB",  -- the first layer, in this process (2MiB to 64GiB)
 --    ttl         = "60s",    -- how long an entry is fresh unless it says otherwise (1ms to 30d)
 --    waiting_max = 10000,    -- requests that may wait for an entry somebody else loads (1 to 1000000)
 --    -- Redis, the second layer; false: none. Default: false.

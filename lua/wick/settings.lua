@@ -129,7 +129,7 @@ local redis = S.record({
 }, { order = { "url", "prefix", "timeout", "connect_timeout" }, doc = "Redis, the second layer." })
 
 local cache = S.record({
-  memory = S.bytes { default = "64MiB", min = "1MiB", max = "64GiB", doc = "the first layer, in this process" },
+  memory = S.bytes { default = "64MiB", min = "2MiB", max = "64GiB", doc = "the first layer, in this process" },
   ttl = S.duration { default = "60s", min = "1ms", max = "30d", doc = "how long an entry is fresh unless it says otherwise" },
   waiting_max = S.int64 { default = 10000, min = 1, max = 1000000, doc = "requests that may wait for an entry somebody else loads" },
   redis = S.any_of({ off, redis }, { default = false, doc = "Redis, the second layer; false: none." }),
