@@ -10,14 +10,20 @@
  */
 #include "serve/response.h"
 
-#include "base/siphash.h"
 #include "http/problem.h"
 #include "metrics/metrics.h"
+#include "serve/etag.h"
 
 #include <assert.h>
-#include <stdio.h>
 
-enum { KEY_MAX = 2048, ETAG_LEN = 18, META_HEAD = ETAG_LEN + 2, FOLLOW_MS = 10000, RETRIES_MAX = 2, FIELDS_MAX = 1024 };
+enum {
+    KEY_MAX = 2048,
+    ETAG_LEN = SERVE_ETAG_LEN,
+    META_HEAD = ETAG_LEN + 2,
+    FOLLOW_MS = 10000,
+    RETRIES_MAX = 2,
+    FIELDS_MAX = 1024
+};
 enum { ENTRY_RESPONSE = 1 };
 
 struct serve_fill {
@@ -46,33 +52,6 @@ void serve_response_open(void)
     counters.miss = metric_counter(name, help, "result=\"miss\"");
     counters.coalesced = metric_counter(name, help, "result=\"coalesced\"");
     counters.hit = metric_counter(name, help, "result=\"hit\"");
-}
-
-void serve_etag(struct str body, char out[19])
-{
-    static const struct siphash_key fixed = { 0x7769636b2d657461u, 0x672d76312d6b6579u };
-    static const char digits[] = "0123456789abcdef";
-    uint64_t hash = siphash13(fixed, body.data, body.len);
-    out[0] = out[17] = '"';
-    for (int i = 0; i < 16; i++)
-        out[1 + i] = digits[hash >> (60 - 4 * i) & 15];
-    out[18] = '\0';
-}
-
-/* RFC 9110 13.1.2: a list of entity tags, or "*"; compared weakly. */
-bool serve_etag_matches(struct str list, const char *etag)
-{
-    struct str wanted = str_of(etag);
-    while (list.len > 0) {
-        struct str one = str_trim(str_split(&list, ','));
-        if (str_is(one, STR("*")))
-            return true;
-        if (str_starts(one, STR("W/")))
-            one = str_make(one.data + 2, one.len - 2);
-        if (str_is(one, wanted))
-            return true;
-    }
-    return false;
 }
 
 /* --- keys ------------------------------------------------------------------------------------------------------- */
@@ -161,26 +140,23 @@ static void send_entry(struct http_request *request, struct cache_entry *entry, 
     http_reply_send(request, &reply);
 }
 
-/* The reply with ETag, X-Cache and the like in front of its own fields; in the request's arena. */
+/* The reply with its ETag, the line's end, and what comes with it in front of its own fields; in the request's arena. */
 static struct http_reply with_fields(struct http_request *request, const struct http_reply *reply, const char *etag,
-                                     const char *what)
+                                     struct str what)
 {
     struct http_reply out = *reply;
-    size_t max = reply->fields.len + 80;
-    char *fields = arena_alloc(&request->arena, max);
+    char *fields = arena_alloc(&request->arena, STR("ETag: ").len + ETAG_LEN + what.len + reply->fields.len);
     if (!fields)
         return out;
-    int len = snprintf(fields, max, "ETag: %s\r\n", etag);
-    if (what)
-        len += snprintf(fields + len, max - (size_t)len, "X-Cache: %s\r\n", what);
-    if (reply->fields.len)
-        memcpy(fields + len, reply->fields.data, reply->fields.len);
-    out.fields = str_make(fields, (size_t)len + reply->fields.len);
+    size_t len = add(fields, 0, STR("ETag: "));
+    len = add(fields, len, str_make(etag, ETAG_LEN));
+    len = add(fields, len, what);
+    len = add(fields, len, reply->fields);
+    out.fields = str_make(fields, len);
     return out;
 }
 
-static void send_tagged(struct http_request *request, const struct http_reply *reply, const char *etag,
-                        const char *what)
+static void send_tagged(struct http_request *request, const struct http_reply *reply, const char *etag, struct str what)
 {
     struct http_reply out = with_fields(request, reply, etag, what);
     struct str asked = request->head.known[HTTP_IF_NONE_MATCH];
@@ -369,7 +345,7 @@ void serve_response_send(struct serve_fill *fill, struct http_request *request, 
         serve_etag(reply->body, etag);
     if (!fill) {
         if (tagged)
-            send_tagged(request, reply, etag, NULL);
+            send_tagged(request, reply, etag, STR("\r\n"));
         else
             http_reply_send(request, reply);
         return;
@@ -389,7 +365,7 @@ void serve_response_send(struct serve_fill *fill, struct http_request *request, 
     cache_entry_unref(entry);
     drop_stale(fill);
     if (tagged)
-        send_tagged(request, reply, etag, "MISS");
+        send_tagged(request, reply, etag, STR("\r\nX-Cache: MISS\r\n"));
     else
         http_reply_send(request, reply);
 }

@@ -37,8 +37,5 @@ enum serve_response serve_response_try(struct cache *cache, const struct serve_p
 void serve_response_send(struct serve_fill *fill, struct http_request *request, const struct http_reply *reply);
 void serve_response_abandon(struct serve_fill *fill);           /* the handler ends without an answer to keep (client gone) */
 void serve_response_leave(struct serve_fill *waiting);          /* on_abort of a request that WAITS; replies for it */
-/* Strong ETag of a body: 18 characters with quotes; the same on every node. */
-void serve_etag(struct str body, char out[19]);
-bool serve_etag_matches(struct str if_none_match, const char *etag);
 
 #endif
