@@ -39,9 +39,10 @@ function limit.take(cx, account, address)
   return fits(cx, of_account - 1, cx.db:one(COUNT, address, start).failures - 1)
 end
 
---- The login worked after all: the account starts again from zero, the address has one failure less.
+--- The login worked after all: the account starts again from zero, the address has one failure less. What is too old to count
+--- goes, so that guessed addresses do not fill the table.
 function limit.clear(cx, account, address)
-  cx.db:exec("delete from login_failures where key = $1", account)
+  cx.db:exec("delete from login_failures where key = $1 or since < $2", account, window_start(cx))
   cx.db:exec("update login_failures set failures = failures - 1 where key = $1 and failures > 0", address)
 end
 

@@ -29,6 +29,7 @@ local function login(req, cx)
     return refused(cx)
   end
   limit.clear(cx, account, address)
+  tokens.sweep(cx)
   local token, session = tokens.make(cx, cx.db, user.id, "session", "", cx.options.session_ttl)
   cx.db:exec("update users set last_login_at = now() where id = $1", user.id)
   return cx.reply { status = 201, headers = { ["Cache-Control"] = "no-store" }, body = {

@@ -3,6 +3,7 @@
 local tokens = {}
 
 local TOKEN_BYTES = 32
+local KEEP_S = 30 * 86400 -- how long a session that is over is kept, for those who look what happened
 local PREFIX = { session = "wks_", api_key = "wkk_" }
 
 --- seconds since 1970 -> text both engines compare.
@@ -54,6 +55,11 @@ function tokens.revoke(cx, user_id, session_id)
   end
   cx.cache:delete(cache_key(row.token_hash))
   return true
+end
+
+--- Deletes sessions and keys that have been over for long.
+function tokens.sweep(cx)
+  cx.db:exec("delete from sessions where expires_at < $1", time_text(cx.now() - KEEP_S))
 end
 
 --- Ends every session of a user (password changed, account switched off).

@@ -121,6 +121,19 @@ rig.on_each_engine({ describe = describe, setup = setup, teardown = teardown }, 
       end
     end)
 
+    it("leaves nothing behind for ever", function()
+      local user = new_user()
+      try("guessed-1@demo.example", "x")
+      wick:ask "update login_failures set since = '2026-01-01 00:00:00+00' where key = 'account:guessed-1@demo.example'"
+      for id, date in pairs { ["1"] = "2026-01-01", ["2"] = "2999-01-01" } do
+        wick:ask(([[insert into sessions (user_id, kind, token_hash, expires_at)
+          values ('%s', 'session', 'spec %s', '%s 00:00:00+00')]]):format(user.id, id, date))
+      end
+      wick:login(user.email, user.password)
+      assert.equal("0", wick:ask "select count(*) from login_failures where key = 'account:guessed-1@demo.example'")
+      assert.equal("spec 2", wick:ask "select token_hash from sessions where token_hash like 'spec %'")
+    end)
+
     it("is not fooled by many at the same time", function()
       local user = new_user()
       local body = ('{"email":"%s","password":"wrong"}'):format(user.email)

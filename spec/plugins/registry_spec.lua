@@ -367,6 +367,23 @@ rig.on_each_engine({ describe = describe, setup = setup, teardown = teardown }, 
       assert.equal(rows[300].id, some[200].id)
     end)
 
+    it("has a history whose pages lose nothing that other programs wrote, zeros at the end or not", function()
+      local service = new_service()
+      local second = "2026-03-01 10:00:22"
+      for _, fraction in ipairs { "", ".1", ".10", ".12", ".120", ".120", ".12000", ".120001", ".12", ".000", "", ".9" } do
+        wick:ask(("insert into health_metrics (service_id, status, checked_at) values ('%s', 'healthy', '%s%s+00')"):format(
+          service.id, second, fraction))
+      end
+      for _, limit in ipairs { 1, 2, 5 } do
+        local rows = wick:fetch_all(("/api/v1/services/%s/health?limit=%d"):format(service.id, limit))
+        assert_each_once(12, rows)
+      end
+      local path = ("/api/v1/services/%s/health?"):format(service.id)
+      assert.equal(7, #wick:fetch(path .. "since=2026-03-01T10:00:22.12Z&until=2026-03-01T10:00:22.999Z"))
+      assert.equal(3, #wick:fetch(path .. "until=2026-03-01T10:00:22.1Z"))
+      assert.equal(9, #wick:fetch(path .. "since=2026-03-01T10:00:22.1Z"))
+    end)
+
     it("has a history only of services that are there, and cursors only whole", function()
       local path = "/api/v1/services/" .. id_of "edge-gateway" .. "/health"
       assert_problem(404, "service-not-found", wick:get("/api/v1/services/" .. NOBODY .. "/health"))
