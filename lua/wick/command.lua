@@ -70,6 +70,9 @@ function command.load(args)
     table.move(more or {}, 1, #(more or {}), #texts + 1, texts)
   end
   if not routes then
+    for i, text in ipairs(texts) do
+      texts[i] = config.without_secrets(text, origin and origin.secrets or {})
+    end
     command.mistakes(args, texts)
     return nil
   end

@@ -23,9 +23,8 @@ local function relative(path, base)
   return path:sub(1, 1) == "/" and path or base .. path
 end
 
--- What Lua says of a mistake, without the text it shows: that may be a password.
-local function without_texts(message, secrets)
-  message = message:gsub(" near '[\"'%[].*$", " near a text"):gsub("%(constant '.*'%)", "(a constant)")
+--- A message in which what came from `env` or `file` is replaced by where it came from. secrets: see load.
+function config.without_secrets(message, secrets)
   for secret, name in pairs(secrets) do
     if #secret >= 4 then
       local from, to = message:find(secret, 1, true)
@@ -36,6 +35,12 @@ local function without_texts(message, secrets)
     end
   end
   return message
+end
+
+-- What Lua says of a mistake, without the text it shows: that may be a password.
+local function without_texts(message, secrets)
+  message = message:gsub(" near '[\"'%[].*$", " near a text"):gsub("%(constant '.*'%)", "(a constant)")
+  return config.without_secrets(message, secrets)
 end
 
 local function want_path(name, word)
