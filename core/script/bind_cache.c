@@ -135,32 +135,45 @@ struct options {
     unsigned tag_count;
 };
 
-static uint64_t duration_field(lua_State *L, int table, const char *name, uint64_t otherwise)
+static void read_duration(lua_State *L, const char *name, uint64_t *ms)
 {
-    uint64_t ms = otherwise;
-    if (lua_getfield(L, table, name) != LUA_TNIL && !value_duration(L, -1, &ms))
+    if (!value_duration(L, -1, ms))
         luaL_error(L, "cx.cache: %s is milliseconds or a duration such as \"30s\"", name);
-    lua_pop(L, 1);
-    return ms;
 }
 
-/* The tags are anchored by the table at index, which stays on the stack. */
-static void read_tags(lua_State *L, int table, struct options *options)
+/* The tags are anchored by the list, which the table of options holds. */
+static void read_tags(lua_State *L, struct options *options)
 {
-    if (lua_getfield(L, table, "tags") == LUA_TTABLE) {
-        lua_Integer count = (lua_Integer)lua_rawlen(L, -1);
-        if (count > CACHE_TAGS_MAX)
-            luaL_error(L, "cx.cache: at most %d tags are possible", CACHE_TAGS_MAX);
-        for (lua_Integer i = 1; i <= count; i++) {
-            if (lua_rawgeti(L, -1, i) != LUA_TSTRING)
-                luaL_error(L, "cx.cache: tags are strings");
-            options->tags[options->tag_count++] = value_str(L, -1);
-            lua_pop(L, 1);
-        }
-    } else if (!lua_isnil(L, -1)) {
+    if (lua_type(L, -1) != LUA_TTABLE)
         luaL_error(L, "cx.cache: tags is a list of strings");
+    lua_Integer count = (lua_Integer)lua_rawlen(L, -1);
+    if (count > CACHE_TAGS_MAX)
+        luaL_error(L, "cx.cache: at most %d tags are possible", CACHE_TAGS_MAX);
+    for (lua_Integer i = 1; i <= count; i++) {
+        if (lua_rawgeti(L, -1, i) != LUA_TSTRING)
+            luaL_error(L, "cx.cache: tags are strings");
+        options->tags[options->tag_count++] = value_str(L, -1);
+        lua_pop(L, 1);
     }
-    lua_pop(L, 1);
+}
+
+/* Stack: .. name, value. */
+static void read_option(lua_State *L, struct options *options)
+{
+    struct str name = lua_type(L, -2) == LUA_TSTRING ? value_str(L, -2) : STR_NONE;
+    if (str_is(name, STR("ttl")))
+        read_duration(L, "ttl", &options->ttl_ms);
+    else if (str_is(name, STR("memory_only")))
+        options->memory_only = lua_toboolean(L, -1);
+    else if (str_is(name, STR("memory_ttl")))
+        read_duration(L, "memory_ttl", &options->memory_ms);
+    else if (str_is(name, STR("stale")))
+        read_duration(L, "stale", &options->stale_ms);
+    else if (str_is(name, STR("tags")))
+        read_tags(L, options);
+    else
+        luaL_error(L, "cx.cache: no option '%s'; there are ttl, stale, memory_ttl, memory_only and tags",
+                   luaL_tolstring(L, -2, NULL));
 }
 
 static void read_options(lua_State *L, int index, struct options *options)
@@ -169,13 +182,11 @@ static void read_options(lua_State *L, int index, struct options *options)
     if (lua_isnoneornil(L, index))
         return;
     luaL_checktype(L, index, LUA_TTABLE);
-    options->ttl_ms = duration_field(L, index, "ttl", options->ttl_ms);
-    options->stale_ms = duration_field(L, index, "stale", 0);
-    options->memory_ms = duration_field(L, index, "memory_ttl", 0);
-    lua_getfield(L, index, "memory_only");
-    options->memory_only = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    read_tags(L, index, options);
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        read_option(L, options);
+        lua_pop(L, 1);
+    }
 }
 
 /* --- get ---------------------------------------------------------------------------------------------------------- */
@@ -250,16 +261,16 @@ static int loaded(lua_State *L, int status, lua_KContext context)
 
 static int load(lua_State *L, struct cache_op *op)
 {
-    if (lua_isnoneornil(L, 4)) { /* only looked */
-        cache_read_fail(&op->read, FAIL_MISSING);
+    if (lua_isnoneornil(L, 4)) { /* only looked: who waits may have a loader */
+        cache_read_cancel(&op->read);
         op_give(op);
         lua_pushnil(L);
         return 1;
     }
-    lua_settop(L, 4);
     lua_pushcfunction(L, task_traceback);
+    int handler = lua_gettop(L);
     lua_pushvalue(L, 4);
-    return loaded(L, lua_pcallk(L, 0, 1, 5, (lua_KContext)op, loaded), (lua_KContext)op);
+    return loaded(L, lua_pcallk(L, 0, 1, handler, (lua_KContext)op, loaded), (lua_KContext)op);
 }
 
 /* Another request led and failed. A mistake there need not be one here; what the world refused is refused here as well. */

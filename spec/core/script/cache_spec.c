@@ -119,6 +119,19 @@ static void values_are_set_deleted_and_dropped_by_tag(void **state)
     world_close(&world);
 }
 
+static void an_option_that_does_not_exist_is_refused(void **state)
+{
+    (void)state;
+    world_open(&world,
+               "route('GET', '/typo', function(req, cx) local fine, why = pcall(cx.cache.get, cx.cache, 'k', { tll = "
+               "'1s' }, function() return 1 end) return why end)"
+               "route('GET', '/unit', function(req, cx) local fine, why = pcall(cx.cache.set, cx.cache, 'k', 1, { ttl "
+               "= '1w' }) return why end)");
+    assert_has(world_ask(&world, "GET /typo", NULL), "no option 'tll'");
+    assert_has(world_ask(&world, "GET /unit", NULL), "ttl is milliseconds or a duration");
+    world_close(&world);
+}
+
 static void a_cached_value_is_data(void **state)
 {
     (void)state;
@@ -145,6 +158,7 @@ int main(void)
         cmocka_unit_test(a_leader_that_leaves_hands_the_load_on),
         cmocka_unit_test(stale_values_are_served_while_one_refreshes),
         cmocka_unit_test(values_are_set_deleted_and_dropped_by_tag),
+        cmocka_unit_test(an_option_that_does_not_exist_is_refused),
         cmocka_unit_test(a_cached_value_is_data),
         cmocka_unit_test(all_memory_is_given_back),
     };
