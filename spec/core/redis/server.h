@@ -67,7 +67,8 @@ static inline void server_start(struct server *server)
     if (server->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* a spec that dies takes it along */
         execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--unixsocket", server->socket,
-               "--dir", server->dir, "--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", "/dev/null", "--enable-debug-command", "yes",
+               "--dir", server->dir, "--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", "/dev/null",
+               "--enable-debug-command", "yes",
                server->password ? "--requirepass" : "--loglevel", server->password ? server->password : "notice",
                (char *)NULL);
         _exit(127);
