@@ -4,6 +4,7 @@
  *         task's first coroutine, which the loop resumes; the way back down is the continuation of each resume. A yield
  *         the user made has task->wait NULL and is an ordinary one.
  *         A coroutine works for the task that resumes it: it takes over the task pointer and the hook each time.
+ * HOLDS   A coroutine that neither runs nor waits belongs to the main task: its last task may be long over, and freed.
  * Path:   script/task > plugins > [script/coroutine] > script/task
  */
 #include "script/state.h"
@@ -19,18 +20,15 @@ static lua_State *check_thread(lua_State *L, int index)
     return co;
 }
 
-/* Its stack belongs to an operation under way: nobody else may touch it. */
-static void refuse_foreign(lua_State *L, lua_State *co)
-{
-    struct task *theirs = task_of(co);
-    if (theirs != task_of(L) && theirs->wait && lua_status(co) == LUA_YIELD)
-        luaL_error(L, "this coroutine waits in another request");
-}
+static void give_to(lua_State *co, struct task *task) { *(struct task **)lua_getextraspace(co) = task; }
 
+/* The stack of one that waits belongs to an operation under way: nobody else may touch it. */
 static void adopt(lua_State *L, lua_State *co)
 {
-    refuse_foreign(L, co);
-    *(struct task **)lua_getextraspace(co) = task_of(L);
+    struct task *theirs = task_of(co);
+    if (theirs != task_of(L) && theirs != &theirs->vm->main.task)
+        luaL_error(L, "this coroutine waits in another request");
+    give_to(co, task_of(L));
     if (lua_gethook(co) != lua_gethook(L) || lua_gethookcount(co) != lua_gethookcount(L))
         lua_sethook(co, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L));
 }
@@ -45,6 +43,7 @@ static enum step step(lua_State *L, lua_State *co, int arguments, int *results)
     task->may_wait = may_wait;
     if (status == LUA_YIELD && task->wait)
         return STEP_WAITS;
+    give_to(co, &task->vm->main.task);
     return status == LUA_OK || status == LUA_YIELD ? STEP_PAUSED : STEP_DIED;
 }
 
@@ -106,7 +105,9 @@ static int raise_from(lua_State *L, lua_State *co)
     if (lua_status(co) != LUA_OK) { /* it died: close what it left open */
         bool may_wait = task->may_wait;
         task->may_wait = false;
+        give_to(co, task);
         lua_resetthread(co);
+        give_to(co, &task->vm->main.task);
         task->may_wait = may_wait;
     }
     lua_xmove(co, L, 1);
@@ -147,7 +148,7 @@ static int co_create(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_State *co = lua_newthread(L); /* inherits the hook of L */
-    *(struct task **)lua_getextraspace(co) = task_of(L);
+    give_to(co, &vm_of(L)->main.task);
     lua_pushvalue(L, 1);
     lua_xmove(L, co, 1);
     return 1;
@@ -181,6 +182,7 @@ static int co_close(lua_State *L)
     task->may_wait = false;
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
     task->may_wait = may_wait;
+    give_to(co, &task->vm->main.task);
     return status == LUA_OK ? lua_gettop(L) - 1 : lua_error(L);
 }
 

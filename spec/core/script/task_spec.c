@@ -179,6 +179,28 @@ static void coroutines_of_the_user_may_wait(void **state)
     world_close(&world);
 }
 
+static void a_coroutine_belongs_to_nobody_between_two_resumes(void **state)
+{
+    (void)state;
+    world_open(&world,
+               "local count = 0 local numbers "
+               "route('GET', '/first', function() numbers = coroutine.wrap(function() while true do count = count + 1 "
+               "coroutine.yield(count) end end) return numbers() end)"
+               "route('GET', '/next', function() return numbers() end)"
+               "route('GET', '/sleep', function(req, cx) cx.sleep(100) return 'slept' end)"
+               "route('GET', '/close', function() local seen local co = coroutine.create(function() local g <close> = "
+               "setmetatable({}, { __close = function() seen = cx.deadline_ms() > 0 end }) coroutine.yield() end) "
+               "coroutine.resume(co) coroutine.close(co) return seen end)");
+    assert_answer(&world, "GET /first", NULL, "200 1");
+    int fd = world_connect(&world);
+    world_send(fd, "GET /sleep", "", NULL); /* by the task that made the coroutine */
+    world_turn(&world, 20);
+    assert_answer(&world, "GET /next", NULL, "200 2");
+    assert_has(world_receive(&world, fd), "\"slept\"");
+    assert_answer(&world, "GET /close", NULL, "200 true");
+    world_close(&world);
+}
+
 static void loading_code_cannot_wait(void **state)
 {
     (void)state;
@@ -228,6 +250,7 @@ int main(void)
         cmocka_unit_test(a_loop_without_end_uses_up_its_budget),
         cmocka_unit_test(coroutines_are_used_again),
         cmocka_unit_test(coroutines_of_the_user_may_wait),
+        cmocka_unit_test(a_coroutine_belongs_to_nobody_between_two_resumes),
         cmocka_unit_test(loading_code_cannot_wait),
         cmocka_unit_test(a_closing_vm_ends_its_tasks),
         cmocka_unit_test(too_much_memory_ends_the_request_alone),
