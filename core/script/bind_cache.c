@@ -141,7 +141,7 @@ static void read_duration(lua_State *L, const char *name, uint64_t *ms)
         luaL_error(L, "cx.cache: %s is milliseconds or a duration such as \"30s\"", name);
 }
 
-/* The tags are anchored by the list, which the table of options holds. */
+/* The tags are anchored by the list, which the table of options holds, until Lua runs again. */
 static void read_tags(lua_State *L, struct options *options)
 {
     if (lua_type(L, -1) != LUA_TTABLE)
@@ -216,10 +216,11 @@ static enum fail fail_of_error(lua_State *L)
 static int load_failed(lua_State *L, struct cache_op *op)
 {
     enum fail fail = fail_of_error(L);
-    bool world = fail != FAIL_INVALID;
+    bool may_serve = fail != FAIL_INVALID && op->read.entry && !task_stops(task_of(L)) &&
+                     cache_store_is_current(op->read.cache->store, op->read.entry);
     if (op->read.leads || op->read.must_load)
         cache_read_fail(&op->read, fail);
-    if (world && op->read.entry && !task_stops(task_of(L)))
+    if (may_serve)
         return hand_out(L, op, /* stale= */ true);
     op_give(op);
     return lua_error(L);
@@ -324,6 +325,27 @@ static struct cache_ud *check_cache(lua_State *L)
     return ud;
 }
 
+/* Key and tags become the op's own: somebody may change the table of options while the read waits. */
+static void keep_texts(lua_State *L, struct cache_op *op, const struct cache_ud *ud, size_t key_len,
+                       const struct options *options)
+{
+    struct cache_read *read = &op->read;
+    size_t len = key_len;
+    for (unsigned i = 0; i < options->tag_count; i++)
+        len += options->tags[i].len;
+    if (len > KEY_HERE && !(op->key = mem_alloc(MEM_SCRIPT, len))) {
+        op->key = op->here;
+        luaL_error(L, "no memory");
+    }
+    read->key = write_key(L, ud, op->key);
+    char *at = op->key + key_len;
+    for (unsigned i = 0; i < options->tag_count; at += options->tags[i++].len) {
+        memcpy(at, options->tags[i].data, options->tags[i].len);
+        read->tags[i] = str_make(at, options->tags[i].len);
+    }
+    read->tag_count = options->tag_count;
+}
+
 /* cx.cache:get(key, { ttl=, memory_ttl=, stale=, tags=, memory_only= }, loader) -> cached value | nil */
 static int cache_get(lua_State *L)
 {
@@ -339,14 +361,8 @@ static int cache_get(lua_State *L)
     read_options(L, 3, &options);
     struct task *task = task_may_wait(L, "cx.cache:get");
     struct cache_op *op = op_take(L, task);
-    if (len > KEY_HERE && !(op->key = mem_alloc(MEM_SCRIPT, len))) {
-        op->key = op->here;
-        return luaL_error(L, "no memory");
-    }
+    keep_texts(L, op, ud, len, &options);
     struct cache_read *read = &op->read;
-    read->key = write_key(L, ud, op->key);
-    memcpy(read->tags, options.tags, options.tag_count * sizeof *options.tags);
-    read->tag_count = options.tag_count;
     read->kind = KIND_JSON;
     read->ttl_ms = options.ttl_ms;
     read->stale_ms = options.stale_ms;

@@ -350,7 +350,7 @@ void serve_response_send(struct serve_fill *fill, struct http_request *request, 
             http_reply_send(request, reply);
         return;
     }
-    if (reply->status >= 500 && fill->stale) {
+    if (reply->status >= 500 && fill->stale && cache_store_is_current(fill->cache->store, fill->stale)) {
         struct cache_entry *stale = fill->stale;
         fill->stale = NULL;
         land(fill, FAIL_OK, stale);

@@ -119,6 +119,40 @@ static void values_are_set_deleted_and_dropped_by_tag(void **state)
     world_close(&world);
 }
 
+static void tags_hold_whatever_becomes_of_their_table(void **state)
+{
+    (void)state;
+    world_open(
+        &world,
+        "local options = { ttl = '1m' }"
+        "route('GET', '/v/{k}', function(req, cx) options.tags = { ('tag of '):rep(20) .. req.params.k } "
+        "  return cx.cache:get(req.params.k, options, function() options.tags = nil collectgarbage() cx.sleep(5) "
+        "  collectgarbage() return { at = cx.now() } end) end)"
+        "route('POST', '/drop/{k}', function(req, cx) cx.cache:drop_tag(('tag of '):rep(20) .. req.params.k) end)");
+    char before[128];
+    snprintf(before, sizeof before, "%s", world_ask(&world, "GET /v/a", NULL));
+    assert_answer(&world, "POST /drop/b", "", "204 ");
+    assert_answer(&world, "GET /v/a", NULL, before);
+    assert_answer(&world, "POST /drop/a", "", "204 ");
+    assert_string_not_equal(world_ask(&world, "GET /v/a", NULL), before);
+    world_close(&world);
+}
+
+static void a_value_whose_tag_was_dropped_is_not_served_stale(void **state)
+{
+    (void)state;
+    world_open(&world,
+               "local broken route('GET', '/v', function(req, cx) return cx.cache:get('v', { ttl = '20ms', stale = "
+               "'1m', tags = { 't' } }, function() if broken then cx.cache:drop_tag('t') cx.db:one('select * from "
+               "nothing') end return 1 end) end)"
+               "route('POST', '/break', function() broken = true end)");
+    assert_answer(&world, "GET /v", NULL, "200 1");
+    world_turn(&world, 30);
+    assert_answer(&world, "POST /break", "", "204 ");
+    assert_has(world_ask(&world, "GET /v", NULL), "500 ");
+    world_close(&world);
+}
+
 static void an_option_that_does_not_exist_is_refused(void **state)
 {
     (void)state;
@@ -158,6 +192,8 @@ int main(void)
         cmocka_unit_test(a_leader_that_leaves_hands_the_load_on),
         cmocka_unit_test(stale_values_are_served_while_one_refreshes),
         cmocka_unit_test(values_are_set_deleted_and_dropped_by_tag),
+        cmocka_unit_test(tags_hold_whatever_becomes_of_their_table),
+        cmocka_unit_test(a_value_whose_tag_was_dropped_is_not_served_stale),
         cmocka_unit_test(an_option_that_does_not_exist_is_refused),
         cmocka_unit_test(a_cached_value_is_data),
         cmocka_unit_test(all_memory_is_given_back),
