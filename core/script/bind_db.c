@@ -282,6 +282,7 @@ enum { PIPE_MAX = 100 };
 struct pipe {
     struct task_wait wait; /* first: the context of the continuation */
     struct script_vm *vm;
+    struct task *task; /* that fills it, and holds the ops */
     unsigned count, left;
     bool writes, sent;
     struct db_op *ops[PIPE_MAX];
@@ -293,6 +294,8 @@ static int add_to_pipe(lua_State *L, enum db_want want)
     struct pipe *pipe = udata_check(L, 1, UD_PIPE);
     if (pipe->sent)
         return luaL_error(L, "this pipeline was sent already");
+    if (pipe->task != task_of(L))
+        return luaL_error(L, "this pipeline belongs to another request");
     if (pipe->count == PIPE_MAX)
         return luaL_error(L, "at most %d statements go into one pipeline", PIPE_MAX);
     struct db_op *op = db_op_take(L, task_of(L));
@@ -388,6 +391,7 @@ static int db_pipeline(lua_State *L)
     luaL_checktype(L, 2, LUA_TFUNCTION);
     struct pipe *pipe = udata_new(L, UD_PIPE, sizeof *pipe, 1);
     pipe->vm = vm_of(L);
+    pipe->task = task_of(L);
     pipe->wait.cancel = pipe_cancel;
     lua_newtable(L);
     lua_setiuservalue(L, -2, 1);

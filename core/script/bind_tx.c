@@ -14,6 +14,7 @@
 #include "script/state.h"
 #include "script/value.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 struct db_tx {
@@ -99,7 +100,7 @@ static unsigned read_options(lua_State *L, bool *read_only)
     if (lua_getfield(L, 2, "timeout") != LUA_TNIL && !value_duration(L, -1, &ms))
         luaL_error(L, "begin: timeout is milliseconds or a duration such as \"2s\"");
     lua_pop(L, 2);
-    return (unsigned)ms;
+    return ms < UINT_MAX ? (unsigned)ms : UINT_MAX;
 }
 
 int tx_begin(lua_State *L)
@@ -251,14 +252,14 @@ static int tx_close(lua_State *L)
     return 0;
 }
 
-/* Collected: the task that holds it goes on, or it would be over. */
+/* Collected: the task that holds it goes on, or it would be over. One that never got its session may be held as well. */
 static int tx_gc(lua_State *L)
 {
     struct db_tx *tx = lua_touserdata(L, 1);
-    if (!tx->session)
-        return 0;
-    remember_lost(tx->task, tx, /* leaked= */ true);
-    tx_end(tx);
+    if (tx->session)
+        remember_lost(tx->task, tx, /* leaked= */ true);
+    if (tx->task)
+        tx_end(tx);
     return 0;
 }
 

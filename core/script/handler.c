@@ -42,10 +42,12 @@ static void refuse_method(struct http_request *request, const struct http_match_
 static void refuse_param(struct http_request *request, const struct http_match_info *info)
 {
     char detail[128], members[256];
-    int len = snprintf(detail, sizeof detail, "the path parameter %.*s must be of type %.*s", (int)info->param.len,
-                       info->param.data, (int)info->expected.len, info->expected.data);
+    int name = info->param.len < 48 ? (int)info->param.len : 48,
+        type = info->expected.len < 24 ? (int)info->expected.len : 24;
+    int len = snprintf(detail, sizeof detail, "the path parameter %.*s must be of type %.*s", name, info->param.data,
+                       type, info->expected.data);
     int more = snprintf(members, sizeof members, "\"errors\":[{\"parameter\":\"%.*s\",\"detail\":\"expected %.*s\"}]",
-                        (int)info->param.len, info->param.data, (int)info->expected.len, info->expected.data);
+                        name, info->param.data, type, info->expected.data);
     http_problem_send(request, &(struct http_problem){ .status = 400,
                                                        .type = STR("invalid-parameter"),
                                                        .detail = str_make(detail, (size_t)len),

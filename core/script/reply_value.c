@@ -77,6 +77,17 @@ static void check_slug(lua_State *L, const char *slug, size_t len)
         luaL_error(L, "the kind of a problem is a short slug such as \"service-not-found\", not \"%s\"", slug);
 }
 
+/* RFC 9457 3.1, and request_id: written from what is known, so a member of the same name would come twice. */
+static void check_members(lua_State *L, int table)
+{
+    static const char *const taken[] = { "type", "status", "instance", "request_id" };
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+        if (lua_getfield(L, table, taken[i]) != LUA_TNIL)
+            luaL_error(L, "a problem has its own '%s'; give this member another name", taken[i]);
+        lua_pop(L, 1);
+    }
+}
+
 /* cx.problem(status, slug [, { detail=, errors=, headers=, retry_after=, .. }]) */
 int reply_problem(lua_State *L)
 {
@@ -84,8 +95,10 @@ int reply_problem(lua_State *L)
     size_t len = 0;
     const char *slug = luaL_checklstring(L, 2, &len);
     check_slug(L, slug, len);
-    if (!lua_isnoneornil(L, 3))
+    if (!lua_isnoneornil(L, 3)) {
         luaL_checktype(L, 3, LUA_TTABLE);
+        check_members(L, 3);
+    }
     struct reply_value *reply = push_reply(L, SHAPE_PROBLEM, status);
     memcpy(reply->slug, slug, len);
     if (lua_istable(L, 3)) {

@@ -73,7 +73,7 @@ static unsigned find_ints(const char *pattern)
     unsigned bits = 0, at = 0;
     for (const char *open = strchr(pattern, '{'); open; open = strchr(open + 1, '{'), at++) {
         const char *close = strchr(open, '}');
-        if (close && close - open > 6 && memcmp(close - 6, ":int64", 6) == 0)
+        if (at < HTTP_PARAMS_MAX && close && close - open > 6 && memcmp(close - 6, ":int64", 6) == 0)
             bits |= 1u << at;
     }
     return bits;

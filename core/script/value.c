@@ -471,12 +471,14 @@ void value_push_cell(lua_State *L, struct sql_cell cell)
     }
 }
 
+#define DURATION_MAX_MS 1000000000000000 /* some 30000 years: sums with the time of day stay exact */
+
 bool value_duration(lua_State *L, int index, uint64_t *ms)
 {
     if (lua_type(L, index) == LUA_TNUMBER) {
         lua_Number number = lua_tonumber(L, index);
-        *ms = number > 0 && number < 1e15 ? (uint64_t)number : 0;
-        return number >= 0 && number < 1e15;
+        *ms = number > 0 && number < DURATION_MAX_MS ? (uint64_t)number : 0;
+        return number >= 0 && number < DURATION_MAX_MS;
     }
     if (lua_type(L, index) != LUA_TSTRING)
         return false;
@@ -494,7 +496,7 @@ bool value_duration(lua_State *L, int index, uint64_t *ms)
     for (size_t i = 0; at > 0 && i < sizeof units / sizeof *units; i++)
         if (str_is(units[i].unit, str_make(text.data + at, text.len - at))) {
             *ms = number * units[i].ms;
-            return true;
+            return number < DURATION_MAX_MS / units[i].ms;
         }
     return false;
 }

@@ -85,7 +85,10 @@ static void what_cannot_be_sent_is_500_and_a_log_line(void **state)
         "route('GET', '/deep', function() local t = {} t.t = t return t end)"
         "route('GET', '/mixed', function() return { 1, a = 2 } end)"
         "route('GET', '/bytes', function() return { name = '\\xff' } end)"
-        "route('GET', '/header', function(req, cx) return cx.reply { headers = { ['X-A'] = 'a\\r\\nB: c' } } end)");
+        "route('GET', '/header', function(req, cx) return cx.reply { headers = { ['X-A'] = 'a\\r\\nB: c' } } end)"
+        "route('GET', '/twice', function(req, cx) return cx.problem(409, 'busy', { status = 'running' }) end)");
+    assert_has(world_ask(&world, "GET /twice", NULL), "500 ");
+    assert_has(world_log(&world), "a problem has its own 'status'; give this member another name");
     assert_has(world_ask(&world, "GET /function", NULL), "500 {\"type\":\"urn:wick:problem:internal\"");
     assert_has(world_log(&world), "route=gives_function");
     assert_has(world_ask(&world, "GET /deep", NULL), "500 ");
