@@ -72,8 +72,7 @@ return {
 --    },
 --    -- The PostgreSQL server; false: none. Default: false.
 --    postgres = {
---      primary  = "postgres://wick@127.0.0.1:5432/wick",  -- postgres://user:password@host:port/database (required)
---      replicas = {},                                     -- hosts that only read (at most 16)
+--      primary = "postgres://wick@127.0.0.1:5432/wick",  -- postgres://user:password@host:port/database (required)
 --      -- Connections to PostgreSQL.
 --      pool = {
 --        min_size            = 5,      -- connections kept open (0 to 1000)

@@ -324,10 +324,24 @@ static struct metric_counter *code_counter(struct script_route *route, enum http
     return counter;
 }
 
+/* The query may hold what nobody should read in a log; the path is enough to find the route. */
+static void log_request(const struct script_route *route, const struct http_request *request, int status, size_t bytes,
+                        uint64_t took_ns)
+{
+    char peer[64];
+    http_request_peer(request, peer, sizeof peer);
+    log_line(LOG_INFO, "request", LOG_STR("request_id", str_make(request->id, request->id_len)),
+             LOG_STR("method", request->head.method_text), LOG_STR("path", request->head.path),
+             LOG_TEXT("route", route ? route->name : "none"), LOG_INT("status", status), LOG_INT("bytes", bytes),
+             LOG_DOUBLE("ms", (double)took_ns / 1e6), LOG_TEXT("peer", peer));
+}
+
 static void on_done(void *arg, const struct http_request *request, int status, size_t bytes, uint64_t took_ns)
 {
     struct script_vm *vm = arg;
     struct script_route *route = request->route ? (struct script_route *)request->route : vm->unrouted;
+    if (vm->log_requests)
+        log_request(route, request, status, bytes, took_ns);
     if (!route)
         return;
     metric_add(code_counter(route, request->head.method, request->head.method_text, status), 1);

@@ -40,6 +40,7 @@ struct script_vm {
     struct list reads;                                /* idle cache operations, see bind_cache.c */
     unsigned idle_count, running_count, tasks_max;
     unsigned cpu_ms;                                  /* of Lua between two waits */
+    bool log_requests;                                /* a line for each answer */
     unsigned timeout_ms;                              /* of a request whose route says nothing */
     uint64_t ttl_ms;                                  /* of cached values that say nothing */
     struct http_router *router;

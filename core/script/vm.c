@@ -19,6 +19,7 @@
 #include <stdio.h>
 
 enum { MEMORY_MAX = 256 << 20, TASKS_MAX = 10000, CPU_MS = 1000, TIMEOUT_MS = 30000, TTL_MS = 60000, CLOSE_MS = 3000 };
+enum { START_MS = 10 * 60 * 1000, STOP_MS = 10000 }; /* for all plugins of a VM together */
 enum { EXTERNAL_STEP = 1 << 20 };
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
@@ -288,6 +289,7 @@ static void read_limits(struct script_vm *vm)
     int64_t value = 0;
     if (script_setting_int(vm, "lua.cpu", &value) && value > 0)
         vm->cpu_ms = (unsigned)value;
+    vm->log_requests = script_setting_bool(vm, "log.requests");
     if (script_setting_int(vm, "http.request_timeout", &value) && value > 0)
         vm->timeout_ms = (unsigned)value;
     if (script_setting_int(vm, "cache.ttl", &value) && value > 0)
@@ -358,8 +360,8 @@ static void on_errand_failed(void *arg)
     mem_free(errand);
 }
 
-static void run_errand(struct script_vm *vm, const char *function, void (*on_done)(void *, enum fail, const char *),
-                       void *arg)
+static void run_errand(struct script_vm *vm, const char *function, unsigned timeout_ms,
+                       void (*on_done)(void *, enum fail, const char *), void *arg)
 {
     struct errand *errand = mem_zero(MEM_SCRIPT, sizeof *errand);
     if (!errand) {
@@ -377,7 +379,7 @@ static void run_errand(struct script_vm *vm, const char *function, void (*on_don
         return;
     }
     lua_xmove(vm->L, task->L, 1);
-    task->timeout_ms = 10 * 60 * 1000;
+    task->timeout_ms = timeout_ms;
     task->on_done = on_errand;
     task->arg = errand;
     task_start_later(task, 0);
@@ -385,17 +387,17 @@ static void run_errand(struct script_vm *vm, const char *function, void (*on_don
 
 void script_vm_prepare(struct script_vm *vm, void (*on_done)(void *arg, enum fail fail, const char *why), void *arg)
 {
-    run_errand(vm, "prepare", on_done, arg);
+    run_errand(vm, "prepare", START_MS, on_done, arg);
 }
 
 void script_vm_start_plugins(struct script_vm *vm, void (*on_done)(void *arg, enum fail fail, const char *why),
                              void *arg)
 {
-    run_errand(vm, "start", on_done, arg);
+    run_errand(vm, "start", START_MS, on_done, arg);
 }
 
 void script_vm_stop_plugins(struct script_vm *vm, void (*on_done)(void *arg, enum fail fail, const char *why),
                             void *arg)
 {
-    run_errand(vm, "stop", on_done, arg);
+    run_errand(vm, "stop", STOP_MS, on_done, arg);
 }

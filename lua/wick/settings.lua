@@ -105,9 +105,8 @@ local postgres = S.record({
   primary = url("postgres postgresql", {
     example = "postgres://wick@127.0.0.1:5432/wick", doc = "postgres://user:password@host:port/database",
   }),
-  replicas = S.list(url("postgres postgresql", {}), { default = {}, max_items = 16, doc = "hosts that only read" }),
   pool = pool,
-}, { order = { "primary", "replicas", "pool" }, doc = "The PostgreSQL server." })
+}, { order = { "primary", "pool" }, doc = "The PostgreSQL server." })
 
 local database = S.record({
   sqlite = S.any_of({ off, sqlite }, {

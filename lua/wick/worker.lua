@@ -6,7 +6,7 @@ local plugin = require "wick.plugin"
 local route = require "wick.route"
 local statements = require "wick.statements"
 
-local worker = { plugins = {} }
+local worker = { plugins = {}, started = 0 } -- started: the first so many of plugins have
 
 local READ_ONLY = "25006"
 local SCHEMA_LOCK = 7233498 -- pg_advisory_xact_lock: one node at a time makes tables
@@ -83,22 +83,30 @@ function worker.prepare()
   end
 end
 
---- Runs the plugins' start functions in order. Runs as a task.
+--- Runs the plugins' start functions in order. After one that failed, the next call goes on with that one. Runs as a task.
 function worker.start()
-  for _, one in ipairs(worker.plugins) do
+  while worker.started < #worker.plugins do
+    local one = worker.plugins[worker.started + 1]
     if one.plugin.start then
       one.plugin.start(one.options, one.cx)
     end
+    worker.started = worker.started + 1
   end
 end
 
---- Runs the plugins' stop functions, last started first. Runs as a task.
+--- Stops the plugins that have started, the last one first; raises the first failure, after all had their turn. Runs as a task.
 function worker.stop()
-  for i = #worker.plugins, 1, -1 do
-    local one = worker.plugins[i]
+  local failure
+  while worker.started > 0 do
+    local one = worker.plugins[worker.started]
+    worker.started = worker.started - 1
     if one.plugin.stop then
-      one.plugin.stop(one.cx)
+      local fine, problem = xpcall(one.plugin.stop, native.traceback, one.cx)
+      failure = failure or not fine and problem
     end
+  end
+  if failure then
+    error(failure, 0)
   end
 end
 

@@ -192,3 +192,23 @@ describe("a handler", function()
     assert.equal(5000000, #server:get("/big").body)
   end)
 end)
+
+describe("log.requests", function()
+  after_each(wick.stop_all)
+
+  it("writes a line for each answer, without the query", function()
+    local server = wick.start {
+      config = { log = { requests = true, format = "json" } },
+      plugins = { one = [[return { name = "one", version = "1.0.0", routes = {
+        { "GET", "/one", name = "one", handler = function() return 1 end } } }]] },
+    }
+    server:get "/one"
+    server:get "/none?secret=1"
+    local found = process.eventually(function()
+      local log = server:log()
+      return log:find('"route":"one"', 1, true) and log:find('"status":404', 1, true)
+    end, 2000)
+    assert.is_truthy(found)
+    assert.is_nil(server:log():find("secret", 1, true))
+  end)
+end)

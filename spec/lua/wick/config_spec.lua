@@ -190,8 +190,6 @@ describe("config", function()
       hides 'return { database = { postgres = "postgres://u:SECRET_TEXT@h/d" } }'
       hides 'return { database = { postgres = { primary = "mysql://u:SECRET_TEXT@h/d" } } }'
       hides 'return { database = { postgres = { primary = { "postgres://u:SECRET_TEXT@h/d" } } } }'
-      hides 'return { database = { postgres = { primary = "postgres://h", replicas = "postgres://u:SECRET_TEXT@h/d" } } }'
-      hides 'return { database = { postgres = { primary = "postgres://h", replicas = { "SECRET_TEXT" } } } }'
       hides 'return { database = "postgres://u:SECRET_TEXT@h/d" }'
       hides 'return { cache = { redis = "redis://:SECRET_TEXT@h" } }'
       hides 'return { cache = { redis = { url = "http://:SECRET_TEXT@h" } } }'
