@@ -51,7 +51,7 @@ struct worker {
     struct loop *start_loop;
     struct loop_task start, started;
     char start_why[1024];
-    bool has_started; /* its plugins have, so they are to be stopped */
+    bool is_started; /* its plugins were asked to, so those that have are to be stopped */
     struct loop *quiet_loop;
     struct loop_task quiet;
 };
@@ -254,6 +254,7 @@ static void on_plugins_started(void *arg, enum fail fail, const char *why);
 static void start_plugins(void *arg)
 {
     struct worker *worker = arg;
+    worker->is_started = true;
     script_vm_start_plugins(worker->vm, on_plugins_started, worker);
 }
 
@@ -272,7 +273,6 @@ static void on_plugins_started(void *arg, enum fail fail, const char *why)
 {
     struct worker *worker = arg;
     snprintf(worker->start_why, sizeof worker->start_why, "%s", fail ? why : "");
-    worker->has_started = !fail;
     loop_post(worker->start_loop, &worker->started);
 }
 
@@ -299,7 +299,7 @@ static void on_server_closed(void *arg)
 {
     struct worker *worker = arg;
     worker->server = NULL;
-    if (worker->has_started)
+    if (worker->is_started)
         script_vm_stop_plugins(worker->vm, on_plugins_stopped, worker);
     else
         loop_stop(worker->loop);

@@ -47,6 +47,25 @@ describe("starting", function()
     assert.is_truthy(server:log():find("not in the mood", 1, true))
   end)
 
+  it("starts and stops each plugin once, also when one beside it fails", function()
+    local first = [[
+      return { name = "first", version = "1.0.0",
+        start = function(options, cx) cx.log:info "first started" end, stop = function(cx) cx.log:info "first stopped" end }
+    ]]
+    local second = [[
+      local tries = 0
+      return { name = "second", version = "1.0.0", after = { "first" },
+        start = function() tries = tries + 1 if tries < 2 then error "not yet" end end, stop = function() error "never" end }
+    ]]
+    local server = wick.start { plugins = { first = first, second = second } }
+    server:wait_until_ready()
+    local _, log = server:stop()
+    local _, started = log:gsub("first started", "")
+    assert.equal(1, started)
+    assert.is_truthy(log:find("a plugin's stop function failed", 1, true))
+    assert.is_truthy(log:find("first stopped", 1, true))
+  end)
+
   it("makes the first administrator, once, in a database without users", function()
     local top = require("luv").cwd()
     local server = wick.start {
