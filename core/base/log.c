@@ -127,16 +127,26 @@ static bool is_plain(struct str text)
     return text.len > 0;
 }
 
+/* Names may come from outside, as keys of a table that a plugin logs: one cannot forge a field or a line either. */
+static void put_plain(struct line *line, const char *name)
+{
+    for (; *name; name++) {
+        char c = *name;
+        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("_-.", c);
+        put(line, is_plain ? &c : "_", 1);
+    }
+}
+
 static void put_name(struct line *line, const char *name)
 {
     bool is_first = line->len == 0;
     if (line_format == LOG_JSON) {
         put_text(line, is_first ? "{\"" : ",\"");
-        put_text(line, name);
+        put_plain(line, name);
         put_text(line, "\":");
     } else {
         put_text(line, is_first ? "" : " ");
-        put_text(line, name);
+        put_plain(line, name);
         put_text(line, "=");
     }
 }

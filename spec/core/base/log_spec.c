@@ -111,6 +111,17 @@ static void a_value_cannot_forge_a_line_or_a_field(void **state)
     }
 }
 
+static void a_name_cannot_either(void **state)
+{
+    (void)state;
+    log_setup(LOG_INFO, LOG_LOGFMT, ends[1]);
+    log_line(LOG_INFO, "m", LOG_TEXT("a\nlevel=error b\"", "v"));
+    assert_string_equal(read_all(), "time=2026-11-23T14:02:22.123Z level=info msg=m a_level_error_b_=v\n");
+    log_setup(LOG_INFO, LOG_JSON, ends[1]);
+    log_line(LOG_INFO, "m", LOG_TEXT("a\":1,\"b", "v"));
+    assert_non_null(strstr(read_all(), "\"a__1__b\":\"v\""));
+}
+
 static void lines_too_long_are_cut_and_say_so(void **state)
 {
     (void)state;
@@ -209,6 +220,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(json_lines_hold_the_same, open_pipe, close_pipe),
         cmocka_unit_test_setup_teardown(levels_below_the_least_are_not_written, open_pipe, close_pipe),
         cmocka_unit_test_setup_teardown(a_value_cannot_forge_a_line_or_a_field, open_pipe, close_pipe),
+        cmocka_unit_test_setup_teardown(a_name_cannot_either, open_pipe, close_pipe),
         cmocka_unit_test_setup_teardown(lines_too_long_are_cut_and_say_so, open_pipe, close_pipe),
         cmocka_unit_test_setup_teardown(lines_of_threads_do_not_mix, open_pipe, close_pipe),
         cmocka_unit_test_setup_teardown(a_full_pipe_loses_lines_but_does_not_block, open_pipe, close_pipe),
