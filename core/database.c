@@ -11,6 +11,7 @@
 #include "postgres/engine.h"
 #include "sqlite/engine.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 static struct {
@@ -44,9 +45,13 @@ static void register_sqlite(struct sql_engine *engine)
 
 static enum fail open_sqlite(struct script_vm *vm, struct sql_engine **out, char *why, size_t why_bytes)
 {
-    char path[4096];
+    char path[PATH_MAX];
     struct str file = option_text(vm, "database.sqlite.path"), folder = option_text(vm, "config_folder");
     bool is_absolute = file.len && file.data[0] == '/';
+    if (folder.len + file.len >= sizeof path) {
+        snprintf(why, why_bytes, "database.sqlite.path: longer than a path may be");
+        return FAIL_INVALID;
+    }
     snprintf(path, sizeof path, "%.*s%.*s", is_absolute ? 0 : (int)folder.len, folder.data ? folder.data : "",
              (int)file.len, file.data);
     struct sqlite_settings settings = { .path = path,
@@ -61,10 +66,8 @@ static enum fail open_postgres(struct script_vm *vm, struct loop *main_loop, str
                                unsigned worker_count, struct sql_engine **out, char *why, size_t why_bytes)
 {
     struct postgres_settings settings = postgres_settings_default();
-    char conninfo[4096];
     struct str url = option_text(vm, "database.postgres.primary");
-    snprintf(conninfo, sizeof conninfo, "%.*s", (int)url.len, url.data);
-    settings.conninfo = conninfo;
+    settings.conninfo = url.len ? url.data : ""; /* a Lua string: a zero ends it */
     settings.min_size = option_unsigned(vm, "database.postgres.pool.min_size");
     settings.max_size = option_unsigned(vm, "database.postgres.pool.max_size");
     settings.max_waiting = option_unsigned(vm, "database.postgres.pool.max_waiting");
