@@ -9,6 +9,8 @@
  *         A handler that returns the cached value has it written from the entry, without a copy. Where a refresh fails
  *         because the world refuses, the stale value is served.
  * HOLDS   A read that leads is ended by fill, fail or cancel, also when the coroutine forgets it: the task holds it.
+ *         A loader may lie in a coroutine that outlives the request: its operation is lost, and comes back only when that
+ *         coroutine goes on.
  * Path:   plugins > [script/bind_cache] > cache/read
  */
 #include "cache/read.h"
@@ -33,7 +35,8 @@ struct cache_op {
     struct script_vm *vm;
     struct cache_read read;
     struct loop_task later;
-    bool cancelled;
+    bool cancelled, loading; /* loading: the loader runs, `loaded` will come */
+    bool lost;               /* its request ended while the loader was suspended */
     char *key, here[KEY_HERE];
 };
 
@@ -55,13 +58,25 @@ static void op_forgotten(struct task *task, struct task_held *held)
     (void)task;
     struct cache_op *op = LIST_ENTRY(held, struct cache_op, held);
     cache_read_cancel(&op->read);
-    op_give(op);
+    if (!op->loading) {
+        op_give(op);
+        return;
+    }
+    op->lost = true;
+    list_push_back(&op->vm->lost_reads, &op->node);
 }
 
 void bind_cache_free(struct script_vm *vm)
 {
     for (struct list *node; (node = list_pop_front(&vm->reads)) != NULL;)
         mem_free(LIST_ENTRY(node, struct cache_op, node));
+    for (struct list *node; (node = list_pop_front(&vm->lost_reads)) != NULL;) {
+        struct cache_op *op = LIST_ENTRY(node, struct cache_op, node);
+        cache_entry_unref(op->read.entry);
+        if (op->key != op->here)
+            mem_free(op->key);
+        mem_free(op);
+    }
 }
 
 static void on_later(void *arg)
@@ -101,7 +116,7 @@ static struct cache_op *op_take(lua_State *L, struct task *task)
         op->read.arg = op;
     }
     op->wait = (struct task_wait){ .task = task, .cancel = op_cancel };
-    op->cancelled = false;
+    op->cancelled = op->loading = op->lost = false;
     op->read.state = CACHE_READ_FAILED; /* nothing to cancel yet */
     op->read.leads = false;
     op->read.entry = NULL;
@@ -251,6 +266,12 @@ static int fill(lua_State *L, struct cache_op *op)
 static int loaded(lua_State *L, int status, lua_KContext context)
 {
     struct cache_op *op = (struct cache_op *)context;
+    op->loading = false;
+    if (op->lost) {
+        list_remove(&op->node);
+        op_give(op);
+        return luaL_error(L, "the request that asked the cache for this value is over");
+    }
     if (status != LUA_OK && status != LUA_YIELD)
         return load_failed(L, op);
     if (!lua_isnil(L, -1))
@@ -271,6 +292,7 @@ static int load(lua_State *L, struct cache_op *op)
     lua_pushcfunction(L, task_traceback);
     int handler = lua_gettop(L);
     lua_pushvalue(L, 4);
+    op->loading = true;
     return loaded(L, lua_pcallk(L, 0, 1, handler, (lua_KContext)op, loaded), (lua_KContext)op);
 }
 

@@ -5,6 +5,7 @@
  *         the user made has task->wait NULL and is an ordinary one.
  *         A coroutine works for the task that resumes it: it takes over the task pointer and the hook each time.
  * HOLDS   A coroutine that neither runs nor waits belongs to the main task: its last task may be long over, and freed.
+ *         The first coroutine of a task belongs to it always, so no other can resume or close it.
  * Path:   script/task > plugins > [script/coroutine] > script/task
  */
 #include "script/state.h"
@@ -22,12 +23,27 @@ static lua_State *check_thread(lua_State *L, int index)
 
 static void give_to(lua_State *co, struct task *task) { *(struct task **)lua_getextraspace(co) = task; }
 
-/* The stack of one that waits belongs to an operation under way: nobody else may touch it. */
+/* It runs, or it resumed the one that runs: to resume or close it is refused, and it stays whose it is. */
+static bool is_active(lua_State *L, lua_State *co)
+{
+    lua_Debug frame;
+    return co == L || (lua_status(co) == LUA_OK && lua_getstack(co, 0, &frame));
+}
+
+static void let_go(lua_State *L, lua_State *co)
+{
+    if (!is_active(L, co))
+        give_to(co, &vm_of(L)->main.task);
+}
+
+/* The stack of one that waits belongs to an operation under way, and the first one to its task: nobody else may touch it. */
 static void adopt(lua_State *L, lua_State *co)
 {
     struct task *theirs = task_of(co);
-    if (theirs != task_of(L) && theirs != &theirs->vm->main.task)
-        luaL_error(L, "this coroutine waits in another request");
+    if (theirs != task_of(L) && theirs != &vm_of(L)->main.task)
+        luaL_error(L, "this coroutine %s another request", theirs->wait ? "waits in" : "is the first of");
+    if (co == vm_of(L)->L)
+        luaL_error(L, "the main coroutine cannot be resumed or closed");
     give_to(co, task_of(L));
     if (lua_gethook(co) != lua_gethook(L) || lua_gethookcount(co) != lua_gethookcount(L))
         lua_sethook(co, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L));
@@ -43,7 +59,7 @@ static enum step step(lua_State *L, lua_State *co, int arguments, int *results)
     task->may_wait = may_wait;
     if (status == LUA_YIELD && task->wait)
         return STEP_WAITS;
-    give_to(co, &task->vm->main.task);
+    let_go(L, co);
     return status == LUA_OK || status == LUA_YIELD ? STEP_PAUSED : STEP_DIED;
 }
 
@@ -76,8 +92,9 @@ static int resume_on(lua_State *L, lua_State *co, int arguments)
         return results + 1;
     case STEP_DIED: break;
     }
-    lua_pushboolean(L, false);
     lua_xmove(co, L, 1);
+    lua_pushboolean(L, false);
+    lua_insert(L, -2);
     return 2;
 }
 
@@ -182,7 +199,7 @@ static int co_close(lua_State *L)
     task->may_wait = false;
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
     task->may_wait = may_wait;
-    give_to(co, &task->vm->main.task);
+    let_go(L, co);
     return status == LUA_OK ? lua_gettop(L) - 1 : lua_error(L);
 }
 

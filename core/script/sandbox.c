@@ -1,8 +1,10 @@
 /* sandbox.c - what no Lua file of ours or of a plugin can do by accident: read or write a global that nobody declared,
- * change the methods of all strings, run bytecode.
+ * change the methods of all strings, run bytecode, stay in a C function for ever.
  *
  * The environment of a plugin is made by lua/wick/sandbox.lua; here is what it cannot do itself.
  */
+#include "script/bounded.h"
+#include "script/pattern.h"
 #include "script/state.h"
 #include "script/value.h"
 
@@ -29,6 +31,8 @@ void sandbox_open(lua_State *L)
     lua_setmetatable(L, -2);
     lua_pop(L, 1);
 
+    pattern_open(L);
+    bounded_open(L);
     lua_pushliteral(L, "");
     lua_getmetatable(L, -1);
     lua_pushboolean(L, false);

@@ -37,7 +37,7 @@ struct script_vm {
     struct script_main { struct task task; } main;   /* of the main coroutine */
     struct list idle, running;                        /* tasks */
     struct list ops;                                  /* idle database operations, see bind_db.c */
-    struct list reads;                                /* idle cache operations, see bind_cache.c */
+    struct list reads, lost_reads;                    /* idle and lost cache operations, see bind_cache.c */
     unsigned idle_count, running_count, tasks_max;
     unsigned cpu_ms;                                  /* of Lua between two waits */
     bool log_requests;                                /* a line for each answer */

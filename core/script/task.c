@@ -49,6 +49,7 @@ static struct task *task_make(struct script_vm *vm)
 
 static void task_free(struct task *task)
 {
+    *(struct task **)lua_getextraspace(task->L) = &task->vm->main.task; /* a plugin may have kept it */
     luaL_unref(task->vm->L, LUA_REGISTRYINDEX, task->anchor);
     buf_clear(&task->trace);
     mem_free(task);
@@ -297,21 +298,39 @@ void task_hold(struct task *task, struct task_held *held, void (*release)(struct
 
 /* --- limits ------------------------------------------------------------------------------------------------------- */
 
-/* Runs every TASK_HOOK_COUNT instructions. Once the budget is spent it runs at each, so that no pcall can swallow it. */
+static bool is_spent(struct task *task)
+{
+    if (task->spent)
+        return true;
+    uint64_t now = clock_thread_cpu_ns();
+    if (!task->hook_cpu_ns)
+        task->hook_cpu_ns = now;
+    return now - task->hook_cpu_ns >= task->vm->cpu_ms * UINT64_C(1000000);
+}
+
+/* Once the budget is spent the hook runs at each instruction, so that no pcall can swallow it. */
+static void end_spent(lua_State *L)
+{
+    struct task *task = task_of(L);
+    if (!is_spent(task))
+        return;
+    task->spent = true;
+    lua_sethook(L, task_hook, LUA_MASKCOUNT, 1);
+    luaL_error(L, "used its CPU budget of %d ms between two waits", (int)task->vm->cpu_ms);
+}
+
+/* Runs every TASK_HOOK_COUNT instructions. */
 void task_hook(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
-    struct task *task = task_of(L);
-    if (!task->spent) {
-        uint64_t now = clock_thread_cpu_ns();
-        if (!task->hook_cpu_ns)
-            task->hook_cpu_ns = now;
-        if (now - task->hook_cpu_ns < task->vm->cpu_ms * UINT64_C(1000000))
-            return;
-        task->spent = true;
-    }
-    lua_sethook(L, task_hook, LUA_MASKCOUNT, 1);
-    luaL_error(L, "used its CPU budget of %d ms between two waits", (int)task->vm->cpu_ms);
+    end_spent(L);
+}
+
+/* While files are loaded there is no budget. */
+void task_check_cpu(lua_State *L)
+{
+    if (task_of(L) != &task_of(L)->vm->main.task)
+        end_spent(L);
 }
 
 /* --- tracebacks --------------------------------------------------------------------------------------------------- */

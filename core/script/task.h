@@ -114,5 +114,7 @@ void task_keep_trace(struct task *task, lua_State *L, lua_State *dead);
 /* The traceback of this error value, empty when none was kept. */
 struct str task_trace(struct task *task, lua_State *L, int index);
 void task_hook(lua_State *L, lua_Debug *ar);
+/* Raises when the task has used its CPU budget: for C functions that compute for long. [-0, +0] */
+void task_check_cpu(lua_State *L);
 
 #endif

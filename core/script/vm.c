@@ -130,6 +130,7 @@ enum fail script_vm_open(const struct script_services *services, struct script_v
     list_init(&vm->running);
     list_init(&vm->ops);
     list_init(&vm->reads);
+    list_init(&vm->lost_reads);
     list_init(&vm->routes);
     buf_init(&vm->out, MEM_SCRIPT, 64 << 20);
     if (services->loop) {

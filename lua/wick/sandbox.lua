@@ -12,9 +12,11 @@ local LIBRARY = { -- what `require "wick.x"` may be inside a plugin
 }
 
 local PLAIN = {
-  "assert", "error", "ipairs", "next", "pairs", "pcall", "xpcall", "rawequal", "rawget", "rawlen", "rawset", "select",
-  "setmetatable", "tonumber", "tostring", "type", "_VERSION",
+  "assert", "error", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select",
+  "tonumber", "tostring", "type", "_VERSION",
 }
+
+local JSON_DEPTH_MAX = 1000 -- cjson recurses in C: a deeper value would overflow its thread's stack
 
 local function frozen_copy(source, without)
   local out = {}
@@ -26,11 +28,50 @@ local function frozen_copy(source, without)
   return out
 end
 
+-- Finalizers run where no limit of CPU time reaches them.
+local function set_metatable(value, meta)
+  if type(meta) == "table" and rawget(meta, "__gc") ~= nil then
+    error("a plugin's tables have no __gc; clean up with local x <close>", 2)
+  end
+  return setmetatable(value, meta)
+end
+
+local function handled(handler, fine, ...)
+  if fine then
+    return true, ...
+  end
+  return false, select(2, pcall(handler, ...))
+end
+
+-- The handler runs after the error was caught, not within it, where no limit of CPU time reaches it; there is no debug library
+-- that could tell the difference.
+local function protected(f, handler, ...)
+  return handled(handler, pcall(f, ...))
+end
+
+-- cjson with settings of its own, and depths that are safe.
+local function own_cjson()
+  local cjson = require("cjson").new()
+  for _, name in ipairs { "encode_max_depth", "decode_max_depth" } do
+    local set = cjson[name]
+    cjson[name] = function(depth)
+      if depth ~= nil and depth > JSON_DEPTH_MAX then
+        error(("cjson.%s: at most %d"):format(name, JSON_DEPTH_MAX), 2)
+      end
+      return set(depth)
+    end
+  end
+  cjson.new = nil
+  return cjson
+end
+
 local function base_names()
   local base = {}
   for _, name in ipairs(PLAIN) do
     base[name] = _G[name]
   end
+  base.setmetatable = set_metatable
+  base.xpcall = protected
   base.string = frozen_copy(string, { dump = true })
   base.table = frozen_copy(table)
   base.math = frozen_copy(math)
@@ -64,7 +105,7 @@ end
 
 --- An environment for a plugin. require_local(name) gives the modules of its own folder and of its dependencies, or nil.
 function sandbox.new(plugin_name, require_local)
-  local env = base_names()
+  local env, cjson = base_names(), nil
   local names = known_names(env)
   env._G = env
   env.require = function(name)
@@ -79,7 +120,8 @@ function sandbox.new(plugin_name, require_local)
       return require(name)
     end
     if name == "cjson" then
-      return require "cjson"
+      cjson = cjson or own_cjson()
+      return cjson
     end
     local value, why = require_local(name)
     if value == nil then

@@ -1,0 +1,153 @@
+-- A plugin written by somebody who means harm, or who is careless, does not take the server with it.
+
+local wick = require "spec.support.wick"
+local process = require "spec.support.process"
+
+local plugin = [[
+local cjson = require "cjson"
+local kept
+local routes = {}
+local function route(name, handler)
+  routes[#routes + 1] = { "GET", "/" .. name, name = "r_" .. name:gsub("-", "_"), handler = handler }
+end
+
+route("ok", function() return { ok = true } end)
+
+-- what would run for ever
+route("pattern", function() return ("a"):rep(40):find(("a?"):rep(40) .. ("a"):rep(40)) end)
+route("trim", function() return ((" "):rep(1000000) .. "x"):gsub("%s+$", "") end)
+route("insert", function() table.insert(setmetatable({}, { __len = function() return 1 << 60 end }), 1, 1) end)
+route("move", function() table.move({}, 1, 1 << 60, 2) end)
+route("finalizer", function()
+  for _ = 1, 1000 do setmetatable({}, { __gc = function() while true do end end }) end
+  local t = {}
+  for i = 1, 1000000 do t[i % 10] = {} end
+end)
+route("message-handler", function() return xpcall(error, function() while true do end end, "x") end)
+route("repeat-nothing", function() return { #(""):rep(1 << 60) } end)
+route("xpcall", function()
+  local fine, a, b = xpcall(function(...) return ... end, error, 1, 2)
+  local failed, why = xpcall(error, function(text) return "handled " .. text end, "x")
+  local bad = xpcall(error, error, "y")
+  return { fine, a, b, failed, why, bad }
+end)
+
+-- what would crash
+route("json-depth", function() cjson.decode_max_depth(1000000000) return cjson.decode(("["):rep(3000000)) end)
+route("json", function() return { cjson.decode("[1]")[1], cjson.encode { a = 1 } } end)
+
+-- coroutines that outlive their request
+route("keep-first", function() kept = coroutine.running() return 1 end)
+route("resume-first", function(req, cx) cx.sleep(200) return { coroutine.resume(kept) } end)
+route("resume-self", function() local fine, why = coroutine.resume(coroutine.running()) return { fine, why } end)
+route("suspend-loader", function(req, cx)
+  kept = coroutine.create(function() return cx.cache:get("suspended", {}, function() coroutine.yield() return 1 end) end)
+  return { coroutine.resume(kept) }
+end)
+route("resume-kept", function() local fine, why = coroutine.resume(kept) return { fine, tostring(why) } end)
+route("nested", function(req, cx)
+  return cx.cache:get("outer" .. math.random(), {}, function()
+    return cx.cache:get("inner" .. math.random(), {}, function() cx.sleep(1) return "inner" end):value() .. " outer"
+  end)
+end)
+route("rollback-on-close", function(req, cx)
+  local tx = cx.db:begin()
+  local co = coroutine.wrap(function()
+    local _ <close> = setmetatable({}, { __close = function() tx:rollback() end })
+    error("half way", 0)
+  end)
+  local _, why = pcall(co)
+  return { why, tostring(select(2, pcall(tx.one, tx, "select 1"))) }
+end)
+
+-- tags that are gone when the loader is done
+route("tags", function(req, cx)
+  local tags = {}
+  for i = 1, 4 do tags[i] = ("tag"):rep(100) .. i .. math.random() end
+  local options = { tags = tags }
+  return cx.cache:get("tags" .. math.random(), options, function()
+    for i = 1, 4 do tags[i] = nil end
+    options.tags, tags = nil, nil
+    local t = {}
+    for i = 1, 200000 do t[i % 100] = {} end
+    for i = 1, 100 do t[i] = ("z"):rep(301 + i) end
+    cx.sleep(1)
+    return { fine = true }
+  end)
+end)
+
+return { name = "hostile", version = "1.0.0", routes = routes }
+]]
+
+describe("a hostile plugin", function()
+  local server
+
+  setup(function()
+    server = wick.start { plugins = { hostile = plugin }, config = { lua = { cpu = "200ms", memory = "64MiB" } } }
+    server:wait_until_ready()
+  end)
+  teardown(wick.stop_all)
+
+  local function fails(path, words)
+    local response = assert(server:get(path), path .. ": no answer")
+    assert.equal(500, response.status, path)
+    local id = response.headers["x-request-id"]
+    assert.is_true(process.eventually(function()
+      for line in server:log():gmatch "[^\n]+" do
+        if line:find(id, 1, true) and line:find(words, 1, true) then return true end
+      end
+    end, 2000), words)
+  end
+
+  local function gives(path, body)
+    local response = assert(server:get(path), path .. ": no answer")
+    assert.equal(body, response.body, path)
+  end
+
+  after_each(function()
+    assert.is_true(server:is_running())
+    gives("/ok", '{"ok":true}')
+  end)
+
+  it("gets its CPU budget and no more, inside of C functions, too", function()
+    for _, path in ipairs { "/pattern", "/trim", "/message-handler" } do
+      fails(path, "used its CPU budget of 200 ms")
+    end
+    fails("/insert", "a table without __len expected")
+    fails("/move", "too many elements to move")
+    fails("/finalizer", "a plugin's tables have no __gc; clean up with local x <close>")
+    gives("/repeat-nothing", "[0]")
+    gives("/xpcall", '[true,1,2,false,"handled x",false]')
+  end)
+
+  it("cannot overflow the stack with the depth of JSON", function()
+    fails("/json-depth", "cjson.decode_max_depth: at most 1000")
+    gives("/json", [=[[1,"{\"a\":1}"]]=])
+  end)
+
+  it("cannot resume the coroutine of a request that is over", function()
+    local late = server:connect()
+    late:send "GET /resume-first HTTP/1.1\r\nHost: a\r\n\r\n"
+    process.sleep_ms(50)
+    gives("/keep-first", "1")
+    assert.equal(500, late:response().status)
+    assert.matches("this coroutine is the first of another request", server:log(), 1, true)
+    for _ = 1, 3 do gives("/nested", '"inner outer"') end
+    gives("/resume-self", '[false,"cannot resume non-suspended coroutine"]')
+  end)
+
+  it("cannot finish loading for a request that is over", function()
+    gives("/suspend-loader", "[true]")
+    local body = server:get("/resume-kept").body
+    assert.matches("^%[false,.*the request that asked the cache for this value is over", body)
+    for _ = 1, 3 do gives("/nested", '"inner outer"') end
+  end)
+
+  it("may close its transaction in a coroutine that fails", function()
+    gives("/rollback-on-close", '["half way","this transaction is over"]')
+  end)
+
+  it("may change the list of tags while a loader runs", function()
+    for _ = 1, 3 do gives("/tags", '{"fine":true}') end
+  end)
+end)
