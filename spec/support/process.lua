@@ -9,6 +9,11 @@
 
 local uv = require "luv"
 
+-- A limit of time that holds on a quiet machine; WICK_SLOW says how many times longer things may take here. Under tools/test
+-- that is 3, and 10 with sanitizers; lower bounds and the order of events hold everywhere.
+local times_slower = math.max(tonumber(os.getenv "WICK_SLOW" or "") or 1, 1)
+local function slow(ms) return ms * times_slower end
+
 local Process = {}
 Process.__index = Process
 
@@ -71,9 +76,9 @@ function Process:signal(name)
   if self:is_running() then uv.kill(self.pid, name) end
 end
 
--- Waits until it ends: exit code and signal number (0: none). nil after timeout_ms (default 10,000).
+-- Waits until it ends: exit code and signal number (0: none). nil after slow(timeout_ms) (default 10,000).
 function Process:wait(timeout_ms)
-  local deadline = uv.hrtime() + (timeout_ms or 10000) * 1000000
+  local deadline = uv.hrtime() + slow(timeout_ms or 10000) * 1000000
   while self:is_running() do
     if uv.hrtime() > deadline then return nil end
     uv.sleep(2)
@@ -102,9 +107,10 @@ local function run(words, options)
   return result
 end
 
--- Calls `probe` every few milliseconds until it returns something true, and returns that; nil after timeout_ms.
+-- Calls `probe` every few milliseconds until it returns something true, and returns that; nil after
+-- slow(timeout_ms), by default 5,000.
 local function eventually(probe, timeout_ms)
-  local deadline = uv.hrtime() + (timeout_ms or 5000) * 1000000
+  local deadline = uv.hrtime() + slow(timeout_ms or 5000) * 1000000
   while true do
     local value = probe()
     if value then return value end
@@ -117,6 +123,7 @@ return {
   start = start,
   run = run,
   eventually = eventually,
+  slow = slow,
   temp_dir = temp_dir,
   read_file = read_file,
   write_file = write_file,

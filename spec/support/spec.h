@@ -6,11 +6,20 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "base/mem.h"
 #include "base/str.h"
+
+/* An upper bound of time, which holds on a quiet machine; WICK_SLOW says how many times longer things may take here. Under
+ * tools/test that is 3, and 10 with sanitizers; lower bounds and the order of events hold everywhere. */
+static inline unsigned slow_ms(unsigned ms)
+{
+    const char *times = getenv("WICK_SLOW");
+    return times && atoi(times) > 1 ? ms * (unsigned)atoi(times) : ms;
+}
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 

@@ -159,11 +159,11 @@ describe("when PostgreSQL", function()
       is_unavailable(assert(asleep:response()))
       is_unavailable(assert(open:response()))
     end)
-    assert.is_true(took < 1500, took .. " ms")
+    assert.is_true(took < process.slow(1500), took .. " ms")
     for _ = 1, 20 do
       local each, response = took_ms(function() return server:get "/one" end)
       is_unavailable(response)
-      assert.is_true(each < 1500, each .. " ms")
+      assert.is_true(each < process.slow(1500), each .. " ms")
     end
     assert.equal(503, server:admin("/readyz").status)
     postgres:start()
@@ -184,8 +184,8 @@ describe("when PostgreSQL", function()
       assert(waiting[i]:send(http.format("GET", "/brief")))
     end
     local memory, cached = slowest_ms("/memory", 100), slowest_ms("/cached", 100)
-    assert.is_true(memory < 50, "/memory: " .. memory .. " ms")
-    assert.is_true(cached < 50, "/cached: " .. cached .. " ms")
+    assert.is_true(memory < process.slow(50), "/memory: " .. memory .. " ms")
+    assert.is_true(cached < process.slow(50), "/cached: " .. cached .. " ms")
     local took = took_ms(function()
       for _, conn in ipairs(waiting) do
         local response = assert(conn:response())
@@ -193,7 +193,7 @@ describe("when PostgreSQL", function()
         conn:close()
       end
     end)
-    assert.is_true(took < 900, took .. " ms")
+    assert.is_true(took < process.slow(900), took .. " ms")
     local again = server:get "/stale"
     assert.equal("STALE; layer=l1", again.headers["x-cache"])
     assert.equal(stale.body, again.body)
@@ -324,7 +324,7 @@ describe("when PostgreSQL", function()
       local left = process.now_ms()
       assert.is_true(process.eventually(function() return postgres:query(running) == "0" end, 2000))
       local took = process.now_ms() - left
-      assert.is_true(took < 200 + 60, took .. " ms")              -- asking psql takes its time, too
+      assert.is_true(took < process.slow(200 + 60), took .. " ms") -- asking psql takes its time, too
     end
     local conn = under_way("POST", "/transaction", "select pg_sleep(20)%")
     conn:close()
@@ -339,7 +339,7 @@ describe("when PostgreSQL", function()
     start():wait_until_ready()
     local took, response = took_ms(function() return server:get "/nap" end)
     assert.equal(504, response.status)
-    assert.is_true(took >= 290 and took < 600, took .. " ms")
+    assert.is_true(took >= 290 and took < process.slow(600), took .. " ms")
     assert.is_true(process.eventually(function()
       return postgres:query "select count(*) from pg_stat_activity where state = 'active' and query like 'select pg_sleep(20)%'" == "0"
     end, 500))

@@ -5,7 +5,7 @@ local wick = require "spec.support.wick"
 local servers = require "spec.support.servers"
 local process = require "spec.support.process"
 
-local is_slow = os.getenv "WICK_SLOW" == "1" or (os.getenv "WICK_TEST_SANITIZE" or "") ~= ""
+local slow = process.slow
 
 -- The memory layer forgets at once, so that every request asks Redis.
 local plugin = [[
@@ -84,7 +84,7 @@ describe("when Redis", function()
 
   local function is_quick(count)
     local took = p99_ms(count or 300)
-    assert.is_true(is_slow or took < 60, "p99 is " .. took .. " ms")
+    assert.is_true(took < slow(60), "p99 is " .. took .. " ms")
   end
 
   it("is there, what one loaded the next has from it", function()
@@ -123,7 +123,7 @@ describe("when Redis", function()
     redis:freeze()
     local before = process.now_ms()
     is_fine(get())
-    assert.is_true(is_slow or process.now_ms() - before < 60)
+    assert.is_true(process.now_ms() - before < slow(60))
     is_quick()
     local until_ms = process.now_ms() + 1500                     -- it is tried now and then
     repeat is_quick(100) until process.now_ms() > until_ms
@@ -145,7 +145,7 @@ describe("when Redis", function()
       assert.equal(200, assert(conns[i]:response()).status)
       conns[i]:close()
     end
-    assert.is_true(is_slow or process.now_ms() - before < 500)
+    assert.is_true(process.now_ms() - before < slow(500))
   end)
 
   it("holds something else under our keys, it is loaded and written again", function()

@@ -93,7 +93,7 @@ static uint64_t ms_until_answered(unsigned ms_max, unsigned call_ms_max)
         uint64_t asked_ms = clock_mono_ms();
         ask(&asked, "select 1", true);
         wait_for(&asked);
-        assert_true(clock_mono_ms() - asked_ms <= call_ms_max);
+        assert_true(clock_mono_ms() - asked_ms <= slow_ms(call_ms_max));
         bool is_answered = asked.call.fail == FAIL_OK;
         drop_rows(&asked);
         if (is_answered)
@@ -119,12 +119,12 @@ static void a_server_killed_and_started_again_is_used_within_two_seconds(void **
             wait_for(&asked);
             assert_int_not_equal(asked.call.fail, FAIL_OK);
             assert_int_equal(sql_error_status(&asked.call.error), 503);
-            assert_true(clock_mono_ms() - asked_ms < 500);
+            assert_true(clock_mono_ms() - asked_ms < slow_ms(500));
             turn(5);
         }
         expect_error(&asked, FAIL_REFUSED, "08001");
         start_server();
-        assert_true(ms_until_answered(4000, 500) < 2000);
+        assert_true(ms_until_answered(slow_ms(4000), 500) < slow_ms(2000));
         char why[128];
         assert_true(world.engine->ops->is_ready(world.engine, why, sizeof why));
     }
@@ -142,7 +142,7 @@ static void a_fast_shutdown_ends_calls_with_57P01_and_is_recovered_from(void **s
     expect_error(&write, FAIL_SQL, "57P01");
     stop_server();
     start_server();
-    assert_true(ms_until_answered(4000, 500) < 2000);
+    assert_true(ms_until_answered(slow_ms(4000), 500) < slow_ms(2000));
     assert_string_equal(run("select to_regclass('fault_spec') is null"), "t");
 }
 
@@ -161,13 +161,14 @@ static void a_server_that_stands_still_costs_deadlines_and_nothing_else(void **s
         uint64_t begin_ms = clock_mono_ms();
         sql_run(world.engine, &asked.call);
         expect_error(&asked, FAIL_TIMEOUT, "57014");
-        assert_in_range(clock_mono_ms() - begin_ms, 200, 320);
+        assert_in_range(clock_mono_ms() - begin_ms, 200, slow_ms(320));
     }
     turn(2500); /* cancels are given up meanwhile */
     loop_load_take(world.loop, &load);
-    assert_true(load.longest_ns < 50 * 1000 * 1000);
+    assert_true(load.longest_ns < (uint64_t)slow_ms(50) * 1000 * 1000);
     signal_server("CONT");
-    assert_true(ms_until_answered(8000, 5100) < 6000); /* what still connects has its connect_timeout */
+    assert_true(ms_until_answered(slow_ms(8000), 5100) <
+                slow_ms(6000)); /* what still connects has its connect_timeout */
 }
 
 static void it_opens_before_the_server_does(void **state)

@@ -84,7 +84,7 @@ static inline void turn(unsigned ms) { loop_turn(world.loop, ms, NULL); }
 /* Turns until the condition holds, at most `ms`. */
 #define turn_until(ms, condition) \
     do { \
-        uint64_t end_ms_ = clock_mono_ms() + (ms); \
+        uint64_t end_ms_ = clock_mono_ms() + slow_ms(ms); \
         while (!(condition) && clock_mono_ms() < end_ms_) \
             turn(2); \
         assert_true(condition); \

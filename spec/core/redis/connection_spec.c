@@ -28,7 +28,7 @@ static void a_server_that_is_not_there_is_found_when_it_comes(void **state)
     session_open_port(server.port);
     uint64_t start_ms = clock_mono_ms();
     assert_int_equal(ask(&question, 0, "PING"), FAIL_REFUSED);
-    assert_true(clock_mono_ms() - start_ms < 10);
+    assert_true(clock_mono_ms() - start_ms < slow_ms(30));
     loop_turn(loop, 300, NULL);
     assert_false(redis_is_ready(redis) || redis_is_open(redis));
     assert_non_null(strstr(redis_why(redis), "cannot connect"));
@@ -77,14 +77,14 @@ static void a_stopped_server_is_refused_within_200_ms_and_used_again_when_it_goe
     while (ask(&question, 0, "GET k") != FAIL_REFUSED) {
         assert_true(question.call.fail == FAIL_TIMEOUT || question.call.fail == FAIL_CLOSED);
         slow++;
-        assert_true(clock_mono_ms() - start_ms < 200);
+        assert_true(clock_mono_ms() - start_ms < slow_ms(200));
     }
     assert_true(slow <= 5);
     assert_false(redis_is_open(redis));
     for (unsigned i = 0; i < 100; i++) { /* a second and a half of being asked */
         uint64_t asked_ms = clock_mono_ms();
         assert_true(ask(&question, 0, "GET k") != FAIL_OK);
-        assert_true(clock_mono_ms() - asked_ms < 40);
+        assert_true(clock_mono_ms() - asked_ms < slow_ms(40));
         loop_turn(loop, 15, NULL);
     }
     kill(server.pid, SIGCONT);
@@ -94,7 +94,7 @@ static void a_stopped_server_is_refused_within_200_ms_and_used_again_when_it_goe
     start_ms = clock_mono_ms();
     while (ask(&question, 0, "GET k") != FAIL_OK) {
         loop_turn(loop, 10, NULL);
-        assert_true(clock_mono_ms() - start_ms < 1000);
+        assert_true(clock_mono_ms() - start_ms < slow_ms(1000));
     }
     assert_string_equal(question.text, "v");
 }

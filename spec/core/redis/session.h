@@ -2,16 +2,11 @@
 #ifndef SPEC_REDIS_SESSION_H
 #define SPEC_REDIS_SESSION_H
 
+#include "support/spec.h"
+
 #include "base/clock.h"
-#include "base/mem.h"
 #include "loop/loop.h"
 #include "redis/redis.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 
 static struct loop *loop;
 static struct redis *redis;
