@@ -20,8 +20,8 @@
 #include <lua.h>
 
 /* Lua's headers do not say that these never return; compiler and analyzer are glad to know. */
-_Noreturn int lua_error(lua_State *L);
-_Noreturn int luaL_error(lua_State *L, const char *format, ...);
+__attribute__((noreturn)) int lua_error(lua_State *L);
+__attribute__((noreturn)) int luaL_error(lua_State *L, const char *format, ...);
 
 /* Families of userdata. A value's family is the identity of its metatable: one load and one compare. */
 enum udata {
