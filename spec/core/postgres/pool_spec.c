@@ -69,7 +69,7 @@ static void it_never_has_more_than_max_size(void **state)
     settings.max_size = 6;
     open_it();
     for (int i = 0; i < N; i++)
-        ask(&asked[i], "select pg_sleep(0.02)", false);
+        ask(&asked[i], "select pg_sleep(0.05)", false); /* a second in all: time to open six */
     for (bool all_done = false; !all_done;) {
         turn(3);
         assert_true(connections() <= 6);
