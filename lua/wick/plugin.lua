@@ -66,6 +66,17 @@ end
 
 -- --- files ----------------------------------------------------------------------------------------------------------
 
+-- The names of the plugins that could have been meant.
+local function known_near(settings)
+  local found = {}
+  for _, folder in ipairs { settings.config_folder .. "plugins", native.plugins_dir } do
+    for _, name in ipairs(native.list(folder) or {}) do
+      found[#found + 1] = native.stat(folder .. "/" .. name .. "/init.lua") == "file" and name or nil
+    end
+  end
+  return found
+end
+
 local function find(name, settings)
   local tried = {}
   local places = name:find("/", 1, true)
@@ -78,7 +89,8 @@ local function find(name, settings)
     end
     tried[#tried + 1] = place
   end
-  return nil, ("no plugin %q: there is no init.lua in %s"):format(name, table.concat(tried, " or "))
+  return nil, ("no plugin %q: there is no init.lua in %s%s"):format(name, table.concat(tried, " or "),
+    suggest.phrase(name, known_near(settings)))
 end
 
 local function load_file(path, env)
@@ -158,18 +170,19 @@ local function open(folder, other)
 end
 
 -- Every plugin of the settings that loads, in the order of the settings; why the others do not goes to texts.
-local function open_all(settings, texts)
+-- option_texts: see load_all.
+local function open_all(settings, texts, option_texts)
   local opened, state = {}, {}
   local open_entry
   local function other(name)
-    for _, entry in ipairs(settings.plugins) do
+    for index, entry in ipairs(settings.plugins) do
       if entry:match("([^/]+)/*$") == name then
-        return open_entry(entry)
+        return open_entry(entry, index)
       end
     end
     return nil, ("plugin %s is not in plugins"):format(name)
   end
-  function open_entry(entry)
+  function open_entry(entry, index)
     if state[entry] == "opening" then
       return nil, ("plugin %s is being loaded: plugins must not require each other's files in a circle"):format(entry)
     elseif not state[entry] then
@@ -178,6 +191,8 @@ local function open_all(settings, texts)
       local one
       if folder then
         one, why = open(folder, other)
+      else
+        why = option_texts(index, { { path = {}, text = why } })[1]
       end
       state[entry], opened[entry] = "done", one
       texts[#texts + 1] = not one and why or nil
@@ -185,8 +200,8 @@ local function open_all(settings, texts)
     return opened[entry], opened[entry] == nil and ("plugin %s could not be loaded"):format(entry) or nil
   end
   local list, all = {}, {}
-  for _, entry in ipairs(settings.plugins) do
-    local one = open_entry(entry)
+  for index, entry in ipairs(settings.plugins) do
+    local one = open_entry(entry, index)
     local name = one and tostring(one.table.name)
     if name and all[name] then
       texts[#texts + 1] = ("plugin %s is listed twice"):format(name)
@@ -379,7 +394,7 @@ local function in_order(list)
 end
 
 -- Options that belong to nobody.
-local function check_leftovers(settings, all, texts)
+local function check_leftovers(settings, all, texts, option_texts)
   local known, left = {}, {}
   for name in pairs(all) do
     known[#known + 1] = name
@@ -389,7 +404,8 @@ local function check_leftovers(settings, all, texts)
   end
   table.sort(left)
   for _, name in ipairs(left) do
-    texts[#texts + 1] = ("plugins.%s: options for a plugin that is not listed%s"):format(name, suggest.phrase(name, known))
+    local text = "options for a plugin that is not listed" .. suggest.phrase(name, known)
+    texts[#texts + 1] = option_texts(name, { { path = {}, text = text } })[1]
   end
 end
 
@@ -405,10 +421,11 @@ end
 
 --- Loads every plugin of the settings. Returns the list in order, or nil and a list of texts, each one mistake.
 -- Each entry: { plugin = (checked table), routes = { checked }, options =, folder =, table = (as returned) }.
--- option_texts(name, errors) turns errors in options into texts with the line of config.lua. secrets: see S.check.
+-- option_texts(key, errors) turns errors below plugins.key (the name of a plugin with options, or a number of the list) into
+-- texts with the line of config.lua. secrets: see S.check.
 function plugin.load_all(settings, option_texts, secrets)
   local texts = {}
-  local list, all = open_all(settings, texts)
+  local list, all = open_all(settings, texts, option_texts)
   local route_fields = fields_of(list)
   for _, one in ipairs(list) do
     check_plugin(one, route_fields, all)
@@ -420,7 +437,7 @@ function plugin.load_all(settings, option_texts, secrets)
       table.move(wrong, 1, #wrong, #texts + 1, texts)
     end
   end
-  check_leftovers(settings, all, texts)
+  check_leftovers(settings, all, texts, option_texts)
   check_requires(all, list, texts)
   if #texts > 0 then
     return nil, texts

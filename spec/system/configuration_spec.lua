@@ -15,6 +15,11 @@ return {
   },
   cache = { memory = "64 MB or so" },
   log = { format = "xml" },
+  plugins = {
+    "accounts",
+    "regsitry",
+    registry = { list_ttl = "10s" },
+  },
 }
 ]]
 
@@ -29,6 +34,8 @@ local mistakes = {
   { 7, "database.postgres.pool", "min_size (30) must not be larger than max_size (20)" },
   { 9, "cache.memory", '"64MiB"' },
   { 10, "log.format", "logfmt" },
+  { 13, "plugins[2]", 'did you mean "registry"?' },
+  { 14, "plugins.registry", "not listed" },
 }
 
 describe("the configuration", function()
@@ -52,7 +59,7 @@ describe("the configuration", function()
       assert.equal(78, result.code)
       assert.equal("", result.out)
       has_mistakes(result.err)
-      assert.is_truthy(result.err:find("wick: 9 mistakes in the configuration", 1, true), result.err)
+      assert.is_truthy(result.err:find("wick: 11 mistakes in the configuration", 1, true), result.err)
     end
   end)
 

@@ -27,6 +27,16 @@ function native.stat(path)
   return stat and (stat.type == "directory" and "dir" or stat.type) or nil
 end
 
+function native.list(path)
+  local names, scan = {}, uv.fs_scandir(path)
+  while scan do
+    local name = uv.fs_scandir_next(scan)
+    if not name then break end
+    names[#names + 1] = name
+  end
+  return names
+end
+
 function native.read_file(path, bytes_max)
   local file, why = io.open(path, "rb")
   if not file then

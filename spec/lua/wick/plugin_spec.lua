@@ -79,8 +79,10 @@ describe("plugins", function()
 
     it("or not, and then it says where it looked", function()
       local texts = mistakes({}, 'return { plugins = { "nowhere", "./x/y" } }')
-      assert.matches('^no plugin "nowhere": there is no init.lua in plugins/nowhere or .*/plugins/nowhere$', texts[1])
-      assert.equal('no plugin "./x/y": there is no init.lua in ./x/y', texts[2])
+      assert.matches('^config.lua:1: plugins%[1%]: no plugin "nowhere": there is no init.lua in plugins/nowhere or .*/plugins/nowhere$',
+        texts[1])
+      assert.equal('config.lua:1: plugins[2]: no plugin "./x/y": there is no init.lua in ./x/y', texts[2])
+      assert.matches('%(did you mean "registry"%?%)$', mistakes({}, 'return { plugins = { "accounts", "regsitry" } }')[1])
     end)
 
     it("once", function()
@@ -263,7 +265,7 @@ return { name = "a",
         'config.lua:4: plugins.a.ttl: expected a duration such as "30s" of at most 1m, got "2m"',
         'config.lua:5: plugins.a.cuont: is not known here (did you mean "count"?)',
         "config.lua:7: plugins.b: this plugin has no options",
-        'plugins.c: options for a plugin that is not listed',
+        'config.lua:8: plugins.c: options for a plugin that is not listed',
       }, mistakes(files, [[return {
   plugins = { "a", "b",
     a = {
