@@ -8,13 +8,39 @@ local fail, describe, plain, Type, json = core.fail, core.describe, core.plain, 
 
 local S = {}
 
+-- Requests are checked with it, so names are compared by Lua itself; only other keys are turned to text first.
 local function sorted_keys(t)
-  local keys = {}
+  local keys, all_names = {}, true
   for key in pairs(t) do
     keys[#keys + 1] = key
+    all_names = all_names and type(key) == "string"
   end
-  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+  table.sort(keys, not all_names and function(a, b) return tostring(a) < tostring(b) end or nil)
   return keys
+end
+
+-- The entries of `value` that are no fields of the record, or nil.
+local function others(shape, value)
+  local fields, out = shape.fields, nil
+  for name, entry in pairs(value) do
+    if not fields[name] then
+      out = out or {}
+      out[name] = entry
+    end
+  end
+  return out
+end
+
+local function read_others(shape, found, out, cx)
+  for _, name in ipairs(sorted_keys(found)) do
+    if shape.rest then
+      out[name] = found[name]
+    else
+      push(cx, name)
+      fail(cx, ("is not known here%s"):format(suggest.phrase(name, shape.names)))
+      pop(cx)
+    end
+  end
 end
 
 local function read_record(shape, value, cx)
@@ -22,22 +48,16 @@ local function read_record(shape, value, cx)
     fail(cx, ("expected %s, got %s"):format(cx.source == "lua" and "a table" or "an object", describe(value, shape, cx)))
     return nil
   end
-  local out = {}
-  for _, name in ipairs(shape.names) do
+  local out, fields, names = {}, shape.fields, shape.names
+  for i = 1, #names do
+    local name = names[i]
     push(cx, name)
-    out[name] = check(shape.fields[name], value[name], cx)
+    out[name] = check(fields[name], value[name], cx)
     pop(cx)
   end
-  for _, name in ipairs(sorted_keys(value)) do
-    if not shape.fields[name] then
-      if shape.rest then
-        out[name] = value[name]
-      else
-        push(cx, name)
-        fail(cx, ("is not known here%s"):format(suggest.phrase(name, shape.names)))
-        pop(cx)
-      end
-    end
+  local found = others(shape, value)
+  if found then
+    read_others(shape, found, out, cx)
   end
   return out
 end
