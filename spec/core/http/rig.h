@@ -131,17 +131,17 @@ static inline struct http_stats rig_stats(struct rig *rig)
     return stats;
 }
 
-/* Waits at most 5 s for so many open connections, or requests in hand. */
+/* Waits at most slow_ms(5000) for so many open connections, or requests in hand. */
 static inline void wait_for_open(struct rig *rig, unsigned open)
 {
-    for (unsigned i = 0; i < 5000 && rig_stats(rig).open != open; i++)
+    for (unsigned i = 0; i < slow_ms(5000) && rig_stats(rig).open != open; i++)
         usleep(1000);
     assert_int_equal(rig_stats(rig).open, open);
 }
 
 static inline void wait_for_in_flight(struct rig *rig, unsigned in_flight)
 {
-    for (unsigned i = 0; i < 5000 && rig_stats(rig).in_flight != in_flight; i++)
+    for (unsigned i = 0; i < slow_ms(5000) && rig_stats(rig).in_flight != in_flight; i++)
         usleep(1000);
     assert_int_equal(rig_stats(rig).in_flight, in_flight);
 }
@@ -352,10 +352,10 @@ static inline uint64_t ms_since(const struct timespec *begun)
     return (uint64_t)((now.tv_sec - begun->tv_sec) * 1000 + (now.tv_nsec - begun->tv_nsec) / 1000000);
 }
 
-/* Waits at most 5 s for *what (written by the server's thread) to be at least `least`. */
+/* Waits at most slow_ms(5000) for *what (written by the server's thread) to be at least `least`. */
 static inline void wait_until(_Atomic unsigned *what, unsigned least)
 {
-    for (unsigned i = 0; i < 5000 && *what < least; i++)
+    for (unsigned i = 0; i < slow_ms(5000) && *what < least; i++)
         usleep(1000);
     assert_true(*what >= least);
 }

@@ -46,7 +46,7 @@ static inline int64_t session_wait_ready(unsigned ms_max)
 {
     uint64_t start_ms = clock_mono_ms();
     while (!redis_is_ready(redis)) {
-        if (clock_mono_ms() - start_ms > ms_max)
+        if (clock_mono_ms() - start_ms > slow_ms(ms_max))
             return -1;
         loop_turn(loop, 2, NULL);
     }
