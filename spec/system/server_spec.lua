@@ -115,7 +115,7 @@ describe("the server", function()
     process.sleep_ms(100)
     assert.is_true(server:is_running())
     server:signal "sigint"
-    assert.equal(1, (server.process:wait(1000)))
+    assert.equal(1, (server.process:wait(3000)))
   end)
 
   it("stops well, however little or much it has done", function()
