@@ -178,9 +178,20 @@ void db_op_read(lua_State *L, struct db_op *op, int first)
 
 /* --- the wait ----------------------------------------------------------------------------------------------------- */
 
+/* Stores something by itself: cut off, nobody could tell whether it took effect. */
+static bool is_final(const struct db_op *op)
+{
+    return op->tx ? str_is_nocase(db_op_verb(op->call.text), STR("commit")) : !db_op_is_select(op->call.text);
+}
+
+/* What is final has the grace to come to its end. */
 void db_op_cancel(struct task_wait *wait)
 {
     struct db_op *op = (struct db_op *)wait;
+    if (is_final(op) && !wait->task->lost) {
+        wait->asked = false;
+        return;
+    }
     sql_cancel(op->vm->services.sql, &op->call);
 }
 
@@ -222,7 +233,9 @@ int db_op_done(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     struct db_op *op = (struct db_op *)context;
-    if (task_stops(task_of(L))) {
+    bool is_stored = !op->call.fail &&
+                     is_final(op); /* then its handler goes on to the next wait: caches shall hear of it */
+    if (task_stops(task_of(L)) && !is_stored) {
         db_op_give(op);
         task_check(L);
     }
@@ -327,6 +340,10 @@ static void on_piped(struct sql_call *call)
 static void pipe_cancel(struct task_wait *wait)
 {
     struct pipe *pipe = (struct pipe *)wait;
+    if (pipe->writes && !pipe->task->lost) {
+        wait->asked = false;
+        return;
+    }
     for (unsigned i = 0; i < pipe->count; i++)
         sql_cancel(pipe->vm->services.sql, pipe->calls[i]);
 }
@@ -344,7 +361,8 @@ static int pipe_done(lua_State *L, int status, lua_KContext context)
     (void)status;
     struct pipe *pipe = (struct pipe *)context;
     const struct db_op *failed = first_failed(pipe);
-    task_check(L); /* the ops are the task's to release */
+    if (failed || !pipe->writes)
+        task_check(L); /* the ops are the task's to release */
     if (failed)
         return failure_raise(L, failed->call.fail, &failed->call.error);
     lua_createtable(L, (int)pipe->count, 0);

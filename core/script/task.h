@@ -5,7 +5,8 @@
  *
  * A cancelled task (client gone, deadline, VM closing) is not torn down: the operation it waits for is asked to end, and
  * when it has ended the wait raises a failure inside the coroutine, so <close> variables run and may wait themselves
- * inside cx.shield. The cancel is sticky: every later wait raises again. After a grace of TASK_GRACE_MS shields count
+ * inside cx.shield. A commit, or a write that stands alone, has the grace to come to its end, and then returns as ever: who stored
+ * something gets to say so to the caches, and the next wait raises. The cancel is sticky: every later wait raises again. After a grace of TASK_GRACE_MS shields count
  * no more, and a request that is still owed a reply gets it; the coroutine ends when its operation does.
  */
 #ifndef SCRIPT_TASK_H
@@ -33,7 +34,7 @@ struct task;
 struct task_wait {
     struct task *task;
     void (*cancel)(struct task_wait *wait);   /* end soon; task_wake still comes, never from within; asked at most once */
-    bool asked;
+    bool asked;                               /* cancel may put it back: then it comes once more, when the grace is over */
 };
 /* Something that must not outlive its task: released by C when the coroutine ended and forgot it. */
 struct task_held {

@@ -49,6 +49,47 @@ static void values_go_in_and_come_back(void **state)
     world_close(&world);
 }
 
+static void a_write_that_took_effect_is_never_taken_for_cancelled(void **state)
+{
+    (void)state;
+    open_with_table("local known = 0 route('POST', '/add', function(req, cx) cx.db:exec([[insert into t(name) values "
+                    "(hex(randomblob(16)))]]) known = known + 1 cx.sleep(1000) end)"
+                    "route('GET', '/known', function() return known end)");
+    for (int i = 0; i < 200; i++) {
+        int fd = world_connect(&world);
+        world_send(fd, "POST /add", "", "");
+        if (i % 2)
+            world_turn(&world, 0);
+        shutdown(fd, SHUT_WR);
+        close(fd);
+        world_turn(&world, i % 3 ? 1 : 0);
+    }
+    while (script_vm_tasks(world.vm) > 0)
+        world_turn(&world, 5);
+    char count[64];
+    snprintf(count, sizeof count, "%s", world_ask(&world, "GET /count", NULL));
+    assert_answer(&world, "GET /known", NULL, count);
+    world_close(&world);
+}
+
+static void a_write_without_end_is_cancelled_after_the_grace(void **state)
+{
+    (void)state;
+    open_with_table(
+        "route('POST', '/fill', function(req, cx) return cx.db:exec([[insert into t(name) select hex(i) from (with "
+        "recursive n(i) as (select 1 union all select i + 1 from n) select i from n) where i < 0]]) end)");
+    int fd = world_connect(&world);
+    world_send(fd, "POST /fill", "", "");
+    world_turn(&world, 50);
+    uint64_t start = clock_mono_ms();
+    close(fd);
+    while (script_vm_tasks(world.vm) > 0 && clock_mono_ms() - start < WAIT_MS)
+        world_turn(&world, 5);
+    uint64_t took = clock_mono_ms() - start;
+    assert_true(took >= 900 && took < 5000);
+    world_close(&world);
+}
+
 static void a_refusal_is_a_failure_that_says_which(void **state)
 {
     (void)state;
@@ -227,6 +268,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_go_in_and_come_back),
+        cmocka_unit_test(a_write_that_took_effect_is_never_taken_for_cancelled),
+        cmocka_unit_test(a_write_without_end_is_cancelled_after_the_grace),
         cmocka_unit_test(a_refusal_is_a_failure_that_says_which),
         cmocka_unit_test(a_transaction_commits_or_leaves_no_trace),
         cmocka_unit_test(a_forgotten_commit_is_told),
