@@ -90,6 +90,19 @@ static void a_write_without_end_is_cancelled_after_the_grace(void **state)
     world_close(&world);
 }
 
+static void what_is_committed_is_not_tried_again(void **state)
+{
+    (void)state;
+    open_with_table(
+        "local tries = 0 route('POST', '/again', function(req, cx) return cx.db:transaction(function(tx) tries = tries "
+        "+ "
+        "1 tx:exec([[insert into t(name) values ($1)]], tries) if tries < 2 then error({ sqlstate = '40001' }) end "
+        "tx:after_commit(function() error({ sqlstate = '40001' }) end) end) end)");
+    assert_has(world_ask(&world, "POST /again", ""), "500 ");
+    assert_answer(&world, "GET /count", NULL, "200 1");
+    world_close(&world);
+}
+
 static void a_refusal_is_a_failure_that_says_which(void **state)
 {
     (void)state;
@@ -270,6 +283,7 @@ int main(void)
         cmocka_unit_test(values_go_in_and_come_back),
         cmocka_unit_test(a_write_that_took_effect_is_never_taken_for_cancelled),
         cmocka_unit_test(a_write_without_end_is_cancelled_after_the_grace),
+        cmocka_unit_test(what_is_committed_is_not_tried_again),
         cmocka_unit_test(a_refusal_is_a_failure_that_says_which),
         cmocka_unit_test(a_transaction_commits_or_leaves_no_trace),
         cmocka_unit_test(a_forgotten_commit_is_told),
