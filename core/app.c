@@ -17,6 +17,7 @@
 #include "app.h"
 
 #include "database.h"
+#include "l1.h"
 #include "options.h"
 
 #include "base/clock.h"
@@ -41,7 +42,6 @@ enum {
     SERIES_MAX = 10000,
     PREPARE_RETRY_MS = 1000,
     CLOSE_MS = 5000,
-    SWEEP_MS = 100,
     CONFIG_EXIT = 78,
     WHY_BYTES = 2048
 };
@@ -63,16 +63,11 @@ struct app {
     struct serve_admin *admin;
     struct serve_check check_database, check_tables, check_redis;
     struct signal_watch *signals[3];
-    struct timer prepare_timer, sweep_timer, watchdog_timer;
+    struct timer prepare_timer, watchdog_timer;
     bool is_prepared, is_draining, is_done, is_complained;
     int64_t drain_ms;
     int exit_code;
     char why[WHY_BYTES];
-    struct {
-        struct metric_gauge *entries, *bytes, *limit;
-        struct metric_counter *hits, *misses, *evictions;
-        struct cache_stats before;
-    } l1;
 };
 
 /* --- settings --------------------------------------------------------------------------------------------------- */
@@ -222,43 +217,6 @@ static void on_started(void *arg)
 
 /* --- keeping ---------------------------------------------------------------------------------------------------- */
 
-static void collect_l1(void *arg)
-{
-    struct app *app = arg;
-    struct cache_stats now;
-    cache_store_stats(app->store, &now);
-    metric_set(app->l1.entries, (double)now.entries);
-    metric_set(app->l1.bytes, (double)now.bytes);
-    metric_set(app->l1.limit, (double)now.bytes_max);
-    metric_add(app->l1.hits, now.hits + now.stale - app->l1.before.hits - app->l1.before.stale);
-    metric_add(app->l1.misses, now.misses - app->l1.before.misses);
-    metric_add(app->l1.evictions, now.evictions - app->l1.before.evictions);
-    app->l1.before = now;
-}
-
-static void register_metrics(struct app *app)
-{
-    char labels[128];
-    snprintf(labels, sizeof labels, "version=\"%s\",lua=\"5.4\"", WICK_VERSION);
-    metric_set(metric_gauge("wick_build_info", "What this is; always 1.", labels), 1);
-    app->l1.entries = metric_gauge("wick_cache_entries", "Entries in a cache layer.", "layer=\"l1\"");
-    app->l1.bytes = metric_gauge("wick_cache_size_bytes", "Bytes a cache layer uses, overhead included.",
-                                 "layer=\"l1\"");
-    app->l1.limit = metric_gauge("wick_cache_limit_bytes", "Bytes a cache layer may use.", "layer=\"l1\"");
-    const char *requests = "wick_cache_requests_total", *help = "Look-ups in a cache layer, by what it had.";
-    app->l1.hits = metric_counter(requests, help, "layer=\"l1\",result=\"hit\"");
-    app->l1.misses = metric_counter(requests, help, "layer=\"l1\",result=\"miss\"");
-    app->l1.evictions = metric_counter("wick_cache_evictions_total", "Entries removed to make room.", "layer=\"l1\"");
-    metrics_on_collect(collect_l1, app);
-}
-
-static void sweep(void *arg)
-{
-    struct app *app = arg;
-    cache_store_sweep(app->store, loop_now_ms(app->loop));
-    timer_start(app->loop, &app->sweep_timer, SWEEP_MS, sweep, app);
-}
-
 static void feed_watchdog(void *arg)
 {
     struct app *app = arg;
@@ -329,7 +287,6 @@ static void give_up(struct app *app)
 static unsigned close_all(struct app *app)
 {
     unsigned left = 0;
-    timer_stop(&app->sweep_timer);
     timer_stop(&app->prepare_timer);
     timer_stop(&app->watchdog_timer);
     for (size_t i = 0; i < sizeof app->signals / sizeof *app->signals; i++)
@@ -348,8 +305,7 @@ static unsigned close_all(struct app *app)
     work_close();
     if (app->flights)
         cache_flights_close(app->flights);
-    if (app->store)
-        cache_store_close(app->store);
+    l1_close();
     if (app->loop)
         left += loop_close(app->loop, CLOSE_MS);
     metrics_close();
@@ -357,6 +313,13 @@ static unsigned close_all(struct app *app)
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
+
+static void register_build(void)
+{
+    char labels[128];
+    snprintf(labels, sizeof labels, "version=\"%s\",lua=\"5.4\"", WICK_VERSION);
+    metric_set(metric_gauge("wick_build_info", "What this is; always 1.", labels), 1);
+}
 
 static enum fail open_shared(struct app *app)
 {
@@ -366,13 +329,13 @@ static enum fail open_shared(struct app *app)
     if (!fail)
         fail = loop_open("main", &app->loop);
     if (!fail)
-        fail = cache_store_open((size_t)option_int(app->vm, "cache.memory", 64 << 20), &app->store);
+        fail = l1_open((size_t)option_int(app->vm, "cache.memory", 64 << 20), &app->store);
     if (!fail)
         fail = cache_flights_open(option_unsigned(app->vm, "cache.waiting_max"), &app->flights);
     if (fail)
         return fail;
     serve_response_open();
-    register_metrics(app);
+    register_build();
     return FAIL_OK;
 }
 
@@ -529,7 +492,7 @@ int app_serve(void *arg, struct script_vm *vm, struct str settings_json)
     } else {
         say_listening(app);
         prepare(app);
-        sweep(app);
+        l1_keep(app->loop);
         if (notify_watchdog_ms() > 0)
             feed_watchdog(app);
         loop_run(app->loop);
