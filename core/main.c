@@ -4,8 +4,19 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* Where a standard file is closed, the next one opened would take its number: a database, and then the log is written to
+ * it. Writing to what takes its place fails. */
+static void hold_standard_files(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDONLY) != fd)
+            _Exit(EXIT_FAILURE);
+}
 
 int main(int argc, char **argv)
 {
@@ -13,6 +24,7 @@ int main(int argc, char **argv)
     struct script_vm *vm = NULL;
     struct script_services services = { 0 };
     struct script_hooks hooks = { .serve = app_serve };
+    hold_standard_files();
     if (script_vm_open(&services, &vm, why, sizeof why) != FAIL_OK) {
         fprintf(stderr, "wick: cannot start Lua: %s\n", why);
         return EXIT_FAILURE;

@@ -17,8 +17,15 @@ struct reader {
     lua_State *L;
     unsigned depth;
     int64_t counts[VALUE_DEPTH_MAX + 1];
-    const char *why;
+    const char *why, *at; /* at: where in the text */
 };
+
+static bool refuse(struct reader *r, const char *at, const char *why)
+{
+    r->at = at;
+    r->why = why;
+    return false;
+}
 
 /* The value on top goes into the container below it. */
 static bool place(struct reader *r)
@@ -54,21 +61,15 @@ static bool on_int(void *arg, int64_t value)
 static bool on_number(void *arg, struct str text)
 {
     struct reader *r = arg;
-    if (!memchr(text.data, '.', text.len) && !memchr(text.data, 'e', text.len) && !memchr(text.data, 'E', text.len)) {
-        r->why = "an integer beyond 64 bits";
-        return false;
-    }
+    if (!memchr(text.data, '.', text.len) && !memchr(text.data, 'e', text.len) && !memchr(text.data, 'E', text.len))
+        return refuse(r, text.data, "an integer beyond 64 bits");
     char digits[512];
-    if (text.len >= sizeof digits) {
-        r->why = "a number of more than 511 characters";
-        return false;
-    }
+    if (text.len >= sizeof digits)
+        return refuse(r, text.data, "a number of more than 511 characters");
     memcpy(digits, text.data, text.len);
     digits[text.len] = '\0';
-    if (!lua_stringtonumber(r->L, digits)) {
-        r->why = "a number that cannot be read";
-        return false;
-    }
+    if (!lua_stringtonumber(r->L, digits))
+        return refuse(r, text.data, "a number that cannot be read");
     return place(arg);
 }
 
@@ -121,6 +122,7 @@ enum fail value_push_json(lua_State *L, struct str text, unsigned depth_max, str
     memory->unlimited = false;
     if (fail == FAIL_CANCELLED && r.why) {
         where->why = r.why;
+        where->offset = (size_t)(r.at - text.data);
         fail = FAIL_INVALID;
     }
     if (fail)

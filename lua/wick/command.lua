@@ -41,7 +41,7 @@ function command.main(args)
     args = { "version" }
   end
   if #args == 0 then
-    native.write(1, parser:get_help() .. "\n")
+    command.say("%s", parser:get_help())
     return command.USAGE
   end
   local fine, result = parser:pparse(args)
@@ -49,12 +49,20 @@ function command.main(args)
     native.write(2, ("wick: %s\nwick --help lists the commands\n"):format(result))
     return command.USAGE
   end
-  return commands[result.command].run(result, command)
+  local code = commands[result.command].run(result, command)
+  if command.unwritten and code == command.OK then
+    native.write(2, ("wick: the output cannot be written: %s\n"):format(command.unwritten))
+    return command.FAILED
+  end
+  return code
 end
 
 --- For commands: prints a line to standard output.
 function command.say(format, ...)
-  native.write(1, (select("#", ...) > 0 and format:format(...) or format) .. "\n")
+  local written, why = native.write(1, (select("#", ...) > 0 and format:format(...) or format) .. "\n")
+  if not written then
+    command.unwritten = why
+  end
 end
 
 --- For commands: the settings of --config with its plugins loaded and their routes added, and the number of routes; or nil

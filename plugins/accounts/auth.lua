@@ -8,7 +8,8 @@ local CHALLENGE = { ["WWW-Authenticate"] = 'Bearer realm="wick"' }
 local function token_of(req)
   local bearer = req.headers["authorization"]
   if bearer then
-    return bearer:match("^[Bb]earer +(%S+)$")
+    local scheme, token = bearer:match("^(%a+) +(%S+)$")
+    return scheme and scheme:lower() == "bearer" and token or nil -- RFC 9110 11.1: in any case
   end
   return req.headers["x-api-key"]
 end

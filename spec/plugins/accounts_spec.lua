@@ -156,6 +156,7 @@ rig.on_each_engine({ describe = describe, setup = setup, teardown = teardown }, 
       assert.equal(200, wick:get("/api/v1/me", wick.user).status)
       assert.equal(200, wick:get("/api/v1/me", nil, { ["x-api-key"] = wick.user }).status)
       assert.equal(200, wick:get("/api/v1/me", nil, { authorization = "bearer " .. wick.user }).status)
+      assert.equal(200, wick:get("/api/v1/me", nil, { authorization = "BEARER " .. wick.user }).status)
       assert_problem(401, "login-required", wick:get "/api/v1/me")
       assert_problem(401, "login-required", wick:get("/api/v1/me", nil, { authorization = "Basic dXNlcjpwdw==" }))
       for _, token in ipairs {

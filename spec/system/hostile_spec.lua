@@ -79,6 +79,42 @@ end)
 return { name = "hostile", version = "1.0.0", routes = routes }
 ]]
 
+describe("wick without standard files", function()
+  local dir
+
+  before_each(function() dir = process.temp_dir() end)
+  after_each(function()
+    wick.stop_all()
+    process.run { "rm", "-rf", dir }
+  end)
+
+  it("writes its log nowhere else", function()
+    local free_port = require("spec.support.http").free_port
+    local listen, admin = free_port(), free_port()
+    process.write_file(dir .. "/config.lua", ([[return { listen = "127.0.0.1:%d", admin = "127.0.0.1:%d", workers = 1,
+      database = { sqlite = { path = "a.db" } }, plugins = {} }]]):format(listen, admin))
+    local child = process.start { "sh", "-c", ("exec %s serve --config %s/config.lua <&- >&- 2>&-"):format(wick.binary(), dir) }
+    local http = require "spec.support.http"
+    assert.truthy(process.eventually(function() return http.request(admin, "GET", "/healthz") end, 10000))
+    for fd = 0, 2 do
+      assert.equal("/dev/null", (require("luv").fs_readlink(("/proc/%d/fd/%d"):format(child.pid, fd))))
+    end
+    child:signal "sigterm"
+    assert.equal(0, (child:wait(10000)))
+  end)
+
+  it("says that its output could not be written", function()
+    process.write_file(dir .. "/config.lua", "return { plugins = {} }")
+    for _, redirect in ipairs { ">/dev/full", ">&-" } do
+      for _, words in ipairs { "routes", "config print", "version", "config manual" } do
+        local result = process.run { "sh", "-c", ("%s %s --config %s/config.lua %s"):format(wick.binary(), words, dir, redirect) }
+        assert.equal(1, result.code, words .. redirect)
+        assert.matches("^wick: the output cannot be written: ", result.err)
+      end
+    end
+  end)
+end)
+
 describe("a hostile plugin", function()
   local server
 

@@ -32,7 +32,7 @@ local function run_manual(args, command)
   if args.json then
     command.say("%s", native.json.encode(native.json.array(reference.list()), true))
   else
-    native.write(1, reference.manual(bundled()) .. "\n")
+    command.say("%s", reference.manual(bundled()))
   end
   return command.OK
 end

@@ -92,7 +92,7 @@ end
 
 local FORMATS = {
   email = { "^[^%s@]+@[^%s@]+%.[^%s@]+$", "an e-mail address" },
-  url = { "^https?://[^%s/]+", "a URL that starts with http:// or https://" },
+  url = { "^https?://[^%s%c/]+[^%s%c]*$", "a URL that starts with http:// or https://" },
   slug = { "^[a-z0-9][a-z0-9_-]*$", "lower-case letters, digits, - and _" },
 }
 
