@@ -216,11 +216,9 @@ static int headers_index(lua_State *L)
 static int headers_next(lua_State *L)
 {
     struct http_request *request = check_headers(L);
-    unsigned at = (unsigned)lua_tointeger(L, lua_upvalueindex(1));
-    if (at >= request->head.field_count)
+    lua_Integer at = udata_step(L);
+    if (at >= (lua_Integer)request->head.field_count)
         return 0;
-    lua_pushinteger(L, at + 1);
-    lua_replace(L, lua_upvalueindex(1));
     push_str(L, request->head.fields[at].name);
     push_str(L, request->head.fields[at].value);
     return 2;
@@ -230,10 +228,7 @@ static int headers_next(lua_State *L)
 static int headers_pairs(lua_State *L)
 {
     check_headers(L);
-    lua_pushinteger(L, 0);
-    lua_pushcclosure(L, headers_next, 1);
-    lua_pushvalue(L, 1);
-    return 2;
+    return udata_iterate(L, headers_next);
 }
 
 /* --- req ---------------------------------------------------------------------------------------------------------- */

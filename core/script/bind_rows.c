@@ -100,11 +100,9 @@ static int row_index(lua_State *L)
 static int row_next(lua_State *L)
 {
     const struct rows_value *value = check(L, UD_ROW);
-    lua_Integer at = lua_tointeger(L, lua_upvalueindex(1));
+    lua_Integer at = udata_step(L);
     if (at >= (lua_Integer)value->rows->column_count)
         return 0;
-    lua_pushinteger(L, at + 1);
-    lua_replace(L, lua_upvalueindex(1));
     struct str name = value->rows->columns[at].name;
     lua_pushlstring(L, name.data, name.len);
     value_push_cell(L, sql_rows_cell(value->rows, value->row, (unsigned)at));
@@ -115,10 +113,7 @@ static int row_next(lua_State *L)
 static int row_pairs(lua_State *L)
 {
     check(L, UD_ROW);
-    lua_pushinteger(L, 0);
-    lua_pushcclosure(L, row_next, 1);
-    lua_pushvalue(L, 1);
-    return 2;
+    return udata_iterate(L, row_next);
 }
 
 static int row_newindex(lua_State *L)
@@ -148,22 +143,15 @@ static int rows_len(lua_State *L)
 static int each_next(lua_State *L)
 {
     const struct rows_value *value = check(L, UD_ROWS);
-    size_t at = (size_t)lua_tointeger(L, lua_upvalueindex(1));
-    if (at >= value->rows->row_count)
-        return 0;
-    lua_pushinteger(L, (lua_Integer)at + 1);
-    lua_replace(L, lua_upvalueindex(1));
-    return push_row_of(L, value, at);
+    size_t at = (size_t)udata_step(L);
+    return at < value->rows->row_count ? push_row_of(L, value, at) : 0;
 }
 
 /* for row in rows:each() do .. end */
 static int rows_each(lua_State *L)
 {
     check(L, UD_ROWS);
-    lua_pushinteger(L, 0);
-    lua_pushcclosure(L, each_next, 1);
-    lua_pushvalue(L, 1);
-    return 2;
+    return udata_iterate(L, each_next);
 }
 
 /* rows:table() -> a list of tables */

@@ -69,3 +69,19 @@ int udata_key(lua_State *L, int key)
     lua_pop(L, 1);
     return number;
 }
+
+int udata_iterate(lua_State *L, lua_CFunction next)
+{
+    lua_pushinteger(L, 0);
+    lua_pushcclosure(L, next, 1);
+    lua_pushvalue(L, 1);
+    return 2;
+}
+
+lua_Integer udata_step(lua_State *L)
+{
+    lua_Integer at = lua_tointeger(L, lua_upvalueindex(1));
+    lua_pushinteger(L, at + 1);
+    lua_replace(L, lua_upvalueindex(1));
+    return at;
+}

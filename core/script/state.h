@@ -71,6 +71,10 @@ void udata_family(lua_State *L, enum udata kind, const char *name, const luaL_Re
 /* An __index function for a family whose keys are numbered: names[i] is number i (0 is no such key). Pushes a table
  * name -> number, to be the first upvalue. [-0, +1] */
 void udata_push_names(lua_State *L, const char *const *names);
+/* For __pairs and the like: `next`, whose first upvalue counts from 0, and the userdata at 1. [-0, +2] */
+int udata_iterate(lua_State *L, lua_CFunction next);
+/* The count so far; it is one more after. [-0, +0] */
+lua_Integer udata_step(lua_State *L);
 /* The number of the key at `key` in the table of upvalue 1; 0 when there is none. [-0, +0] */
 int udata_key(lua_State *L, int key);
 

@@ -7,18 +7,11 @@ local order = require "wick.order"
 
 local route = {}
 
-local function pointer_errors(errors)
+-- The mistakes as members of a problem; `place` is what says where each is, `write` makes it of a path.
+local function as_members(errors, place, write)
   local out = {}
   for i, err in ipairs(errors) do
-    out[i] = { pointer = S.pointer(err.path), detail = err.text }
-  end
-  return native.json.array(out)
-end
-
-local function parameter_errors(errors)
-  local out = {}
-  for i, err in ipairs(errors) do
-    out[i] = { parameter = S.path_text(err.path), detail = err.text }
+    out[i] = { [place] = write(err.path), detail = err.text }
   end
   return native.json.array(out)
 end
@@ -33,7 +26,7 @@ local function validating(one, next_handler)
       local checked, errors = S.check(query, req.query, "text")
       if not checked then
         return cx.problem(400, "invalid-query", {
-          detail = "the query parameters are not as this route expects them", errors = parameter_errors(errors),
+          detail = "the query parameters are not as this route expects them", errors = as_members(errors, "parameter", S.path_text),
         })
       end
       req.query = checked
@@ -42,7 +35,7 @@ local function validating(one, next_handler)
       local checked, errors = S.check(body, req.body, "json")
       if not checked then
         return cx.problem(422, "invalid-body", {
-          detail = "the body is not as this route expects it", errors = pointer_errors(errors),
+          detail = "the body is not as this route expects it", errors = as_members(errors, "pointer", S.pointer),
         })
       end
       req.body = checked
