@@ -5,9 +5,10 @@
  *
  * A cancelled task (client gone, deadline, VM closing) is not torn down: the operation it waits for is asked to end, and
  * when it has ended the wait raises a failure inside the coroutine, so <close> variables run and may wait themselves
- * inside cx.shield. A commit, or a write that stands alone, has the grace to come to its end, and then returns as ever: who stored
- * something gets to say so to the caches, and the next wait raises. The cancel is sticky: every later wait raises again. After a grace of TASK_GRACE_MS shields count
- * no more, and a request that is still owed a reply gets it; the coroutine ends when its operation does.
+ * inside cx.shield. A commit, or a write that stands alone, has the grace to come to its end, and then returns as ever:
+ * who stored something gets to say so to the caches, and the next wait raises. The cancel is sticky: every later wait
+ * raises again. After a grace of TASK_GRACE_MS shields count no more, and a request that is still owed a reply gets it;
+ * the coroutine ends when its operation does.
  */
 #ifndef SCRIPT_TASK_H
 #define SCRIPT_TASK_H

@@ -183,7 +183,8 @@ static void a_request_says_what_it_is(void **state)
                "\"127.0.0.1");
     assert_answer(&world, "POST /body", "{\"a\":[1,null,{}]}", "200 [{\"a\":[1,null,{}]},\"{\\\"a\\\":[1,null,{}]}\"]");
     assert_has(world_ask(&world, "POST /body", "{\"a\":"), "400 {\"type\":\"urn:wick:problem:invalid-json\"");
-    assert_has(world_ask(&world, "POST /body", "{\"a\":12345678901234567890}"), "an integer beyond 64 bits at byte 5 of the body");
+    assert_has(world_ask(&world, "POST /body", "{\"a\":12345678901234567890}"),
+               "an integer beyond 64 bits at byte 5 of the body");
     assert_has(world_ask(&world, "POST /body", ""), "400 {\"type\":\"urn:wick:problem:missing-body\"");
     assert_has(world_ask_with(&world, "POST /body", "Content-Length: 2\r\nContent-Type: text/plain\r\n\r\n{}", NULL),
                "415 ");
