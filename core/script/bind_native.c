@@ -86,6 +86,7 @@ static int native_serve(lua_State *L)
     }
     lua_settop(L, 1);
     settings_keep(L);
+    lua_sethook(L, NULL, 0, 0); /* all is loaded */
     int code = vm->hooks.serve(vm->hooks.arg, vm, str_make(json.data, json.len));
     buf_clear(&json);
     lua_pushinteger(L, code);

@@ -10,6 +10,7 @@
  */
 #include "script/vm.h"
 
+#include "base/clock.h"
 #include "script/handler.h"
 #include "script/reply_value.h"
 #include "script/state.h"
@@ -20,7 +21,7 @@
 
 enum { MEMORY_MAX = 256 << 20, TASKS_MAX = 10000, CPU_MS = 1000, TIMEOUT_MS = 30000, TTL_MS = 60000, CLOSE_MS = 3000 };
 enum { START_MS = 10 * 60 * 1000, STOP_MS = 10000 }; /* for all plugins of a VM together */
-enum { EXTERNAL_STEP = 1 << 20 };
+enum { EXTERNAL_STEP = 1 << 20, LOAD_CPU_MS = 5000, LOAD_HOOK_COUNT = 1000000 };
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
@@ -251,12 +252,25 @@ static int run_command(lua_State *L)
     return 1;
 }
 
+/* A configuration or a plugin that loops for ever while it is loaded is a mistake like others: it has a place. */
+static void load_hook(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    if (clock_thread_cpu_ns() < LOAD_CPU_MS * UINT64_C(1000000))
+        return;
+    luaL_where(L, 0); /* in a hook, level 0 is the function it interrupts */
+    lua_pushfstring(L, "used %d s of CPU time while it was loaded: does it loop for ever?", LOAD_CPU_MS / 1000);
+    lua_concat(L, 2);
+    lua_error(L);
+}
+
 int script_vm_command(struct script_vm *vm, int argc, char **argv, const struct script_hooks *hooks)
 {
     lua_State *L = vm->L;
     struct command command = { vm, argc, argv };
     if (hooks)
         vm->hooks = *hooks;
+    lua_sethook(L, load_hook, LUA_MASKCOUNT, LOAD_HOOK_COUNT);
     lua_pushcfunction(L, with_traceback);
     lua_pushcfunction(L, run_command);
     lua_pushlightuserdata(L, &command);

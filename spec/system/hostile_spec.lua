@@ -115,6 +115,23 @@ describe("wick without standard files", function()
   end)
 end)
 
+describe("a configuration that loops for ever", function()
+  it("is a mistake with its line", function()
+    local result = wick.command({ "check" }, { config = "return {\n  workers = (function() while true do end end)(),\n}" })
+    assert.equal(78, result.code)
+    assert.matches("config.lua:2: used 5 s of CPU time while it was loaded: does it loop for ever?", result.err, 1, true)
+  end)
+
+  it("is one of a plugin, too", function()
+    local dir = process.temp_dir()
+    process.write_file(dir .. "/init.lua", "local x = 1\nwhile x do end")
+    local result = wick.command({ "check" }, { config = ("return { plugins = { %q } }"):format(dir) })
+    process.run { "rm", "-rf", dir }
+    assert.equal(78, result.code)
+    assert.matches(dir .. "/init.lua:2: used 5 s of CPU time", result.err, 1, true)
+  end)
+end)
+
 describe("a hostile plugin", function()
   local server
 
