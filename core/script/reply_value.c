@@ -18,6 +18,7 @@
 
 enum shape { SHAPE_PROBLEM, SHAPE_JSON, SHAPE_RAW, SHAPE_EMPTY };
 enum slot { SLOT_VALUE = 1, SLOT_HEADERS, SLOT_TYPE, SLOTS = SLOT_TYPE };
+enum { TYPE_MAX = 255 };
 struct reply_value {
     enum shape shape;
     int status;
@@ -332,8 +333,9 @@ static bool from_reply(lua_State *L, int index, const struct reply_value *reply,
     struct str type = STR_NONE;
     if (lua_getiuservalue(L, index, SLOT_TYPE) == LUA_TSTRING) /* anchored by the reply */
         type = value_str(L, -1);
-    if (type.data && !http_field_is_safe(STR("content-type"), type)) {
-        snprintf(why, why_bytes, "the content type has characters that a header cannot hold");
+    if (type.data && (type.len > TYPE_MAX || !http_field_is_safe(STR("content-type"), type))) {
+        snprintf(why, why_bytes, "the content type is longer than %d bytes or has characters that a header cannot hold",
+                 TYPE_MAX);
         lua_pop(L, 1);
         return false;
     }

@@ -36,6 +36,9 @@ end)
 route("json-depth", function() cjson.decode_max_depth(1000000000) return cjson.decode(("["):rep(3000000)) end)
 route("json", function() return { cjson.decode("[1]")[1], cjson.encode { a = 1 } } end)
 
+-- what no client would take
+route("long-type", function(req, cx) return cx.reply { type = ("a"):rep(1000000), body = "x" } end)
+
 -- coroutines that outlive their request
 route("keep-first", function() kept = coroutine.running() return 1 end)
 route("resume-first", function(req, cx) cx.sleep(200) return { coroutine.resume(kept) } end)
@@ -176,6 +179,10 @@ describe("a hostile plugin", function()
   it("cannot overflow the stack with the depth of JSON", function()
     fails("/json-depth", "cjson.decode_max_depth: at most 1000")
     gives("/json", [=[[1,"{\"a\":1}"]]=])
+  end)
+
+  it("cannot send a content type of a megabyte", function()
+    fails("/long-type", "the content type is longer than 255 bytes")
   end)
 
   it("cannot resume the coroutine of a request that is over", function()
