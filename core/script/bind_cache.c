@@ -405,6 +405,8 @@ static int cache_set(lua_State *L)
     luaL_argcheck(L, !lua_isnoneornil(L, 3), 3, "nil cannot be cached; use delete");
     struct options options;
     read_options(L, 4, &options);
+    if (options.memory_ms)
+        return luaL_error(L, "cx.cache: memory_ttl is an option of get; set keeps a value for ttl in memory and below");
     char *key = len > KEY_HERE ? lua_newuserdatauv(L, len, 0) : (char[KEY_HERE]){ 0 };
     struct cache *cache = vm_of(L)->services.cache;
     struct buf *json = &vm_of(L)->out;

@@ -156,12 +156,16 @@ static void a_value_whose_tag_was_dropped_is_not_served_stale(void **state)
 static void an_option_that_does_not_exist_is_refused(void **state)
 {
     (void)state;
-    world_open(&world,
-               "route('GET', '/typo', function(req, cx) local fine, why = pcall(cx.cache.get, cx.cache, 'k', { tll = "
-               "'1s' }, function() return 1 end) return why end)"
-               "route('GET', '/unit', function(req, cx) local fine, why = pcall(cx.cache.set, cx.cache, 'k', 1, { ttl "
-               "= '1w' }) return why end)");
+    world_open(
+        &world,
+        "route('GET', '/typo', function(req, cx) local fine, why = pcall(cx.cache.get, cx.cache, 'k', { tll = "
+        "'1s' }, function() return 1 end) return why end)"
+        "route('GET', '/set', function(req, cx) return select(2, pcall(cx.cache.set, cx.cache, 'k', 1, { memory_ttl = "
+        "'1s' })) end)"
+        "route('GET', '/unit', function(req, cx) local fine, why = pcall(cx.cache.set, cx.cache, 'k', 1, { ttl "
+        "= '1w' }) return why end)");
     assert_has(world_ask(&world, "GET /typo", NULL), "no option 'tll'");
+    assert_has(world_ask(&world, "GET /set", NULL), "memory_ttl is an option of get");
     assert_has(world_ask(&world, "GET /unit", NULL), "ttl is milliseconds or a duration");
     world_close(&world);
 }
