@@ -150,14 +150,14 @@ versions() {
         "$peers/setup.sh" | tr @ ' ' | paste -sd, | sed 's/,/, /g')"
 }
 
-describe() { # COMMAND
+describe() {
     cat <<TEXT
 # Benchmark
 
 - Date: $(date -u +%F)
 - Machine: $(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(awk '/MemTotal/ { printf "%.0f", $2 / 1e6 }' /proc/meminfo) GB, $(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release), Linux $(uname -r); load generator and servers share the cores
 - Versions: $(versions)
-- Command: \`$1\`
+- Command: \`$here/run --rounds $rounds --seconds $seconds --cases "$cases"\`
 - One worker, 64 connections over loopback, a pool of 20, PostgreSQL with fsync and synchronous_commit on; median of $rounds rounds of $seconds s, wick and peers in turn
 - us: the server's CPU time for a request; MB: its peak memory; other: the share of a core that went to processes outside of the measurement
 - A case is met when both ratios reach the bar; where wrk itself is at its limit (90 % of a core or more) CPU for a request decides
