@@ -142,7 +142,7 @@ measure_mixed() {
 version_of() { "$@" 2>&1 | head -n 1 | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1; }
 
 versions() {
-    printf 'wick %s (%s), PostgreSQL %s, Redis %s, wrk %s' "$(version_of "$wick" version)" "$(git rev-parse --short HEAD)" \
+    printf 'wick %s (%s), PostgreSQL %s, Redis %s, wrk %s' "$(version_of "$wick" version)" "$commit" \
         "$(psql -qXAt "$database" -c 'show server_version' | cut -d' ' -f1)" "$(version_of redis-server --version)" "$(version_of wrk -v)"
     [ -n "$peers" ] || return 0
     printf ', nginx %s' "$(version_of nginx -v)"
