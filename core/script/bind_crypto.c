@@ -15,10 +15,14 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 
 enum {
     MEMORY_KIB = 19456,
     PASSES = 2,
+    MEMORY_KIB_MAX = 262144,
+    PASSES_MAX = 20,
+    LANES_MAX = 8,
     LANES = 1,
     SALT_LEN = 16,
     HASH_LEN = 32,
@@ -131,12 +135,24 @@ static void hashing_forgotten(struct task *task, struct task_held *held)
     hashing_free(LIST_ENTRY(held, struct hashing, held));
 }
 
+/* The numbers in a stored hash decide what checking it costs: nobody's may cost more than ten of ours. */
+static bool is_affordable(const char *encoded)
+{
+    unsigned version, memory_kib, passes, lanes;
+    if (sscanf(encoded, "$argon2id$v=%u$m=%u,t=%u,p=%u$", &version, &memory_kib, &passes, &lanes) != 4)
+        return false;
+    return memory_kib <= MEMORY_KIB_MAX && passes <= PASSES_MAX && lanes <= LANES_MAX &&
+           (uint64_t)memory_kib * passes <= (uint64_t)10 * MEMORY_KIB * PASSES;
+}
+
 /* On a work thread. */
 static void hashing_run(struct work *work)
 {
     struct hashing *hashing = LIST_ENTRY(work, struct hashing, work);
     if (hashing->verifies) {
-        hashing->result = argon2id_verify(hashing->encoded, hashing->password, hashing->password_len);
+        hashing->result = is_affordable(hashing->encoded)
+                              ? argon2id_verify(hashing->encoded, hashing->password, hashing->password_len)
+                              : ARGON2_VERIFY_MISMATCH;
         return;
     }
     unsigned char salt[SALT_LEN];

@@ -192,10 +192,24 @@ static enum fail run(struct sqlite_connection *connection, struct sqlite_stateme
     return call->rows ? FAIL_OK : FAIL_NOMEM;
 }
 
+/* A file that was removed or replaced would still take writes, and lose them when we close it. */
+static enum fail refuse_moved(struct sqlite_connection *connection, struct sql_error *error)
+{
+    int has_moved = 0;
+    if (sqlite3_file_control(connection->db, "main", SQLITE_FCNTL_HAS_MOVED, &has_moved) != SQLITE_OK || !has_moved)
+        return FAIL_OK;
+    sql_error_set(error, "58030",
+                  "the SQLite file was moved, removed or replaced while it was open: writes are refused; "
+                  "put it back, or restart wick");
+    return FAIL_SQL;
+}
+
 void sqlite_connection_run(struct sqlite_connection *connection, struct sqlite_statement *statement,
                            struct sql_call *call)
 {
-    call->fail = run(connection, statement, call);
+    call->fail = statement->is_readonly ? FAIL_OK : refuse_moved(connection, &call->error);
+    if (!call->fail)
+        call->fail = run(connection, statement, call);
     if (call->fail == FAIL_NOMEM)
         sql_error_set(&call->error, "53200", "out of memory");
     sqlite_statement_reset(statement);
@@ -210,6 +224,8 @@ enum fail sqlite_connection_command(struct sqlite_connection *connection, enum s
         sqlite_failure_set(error, NULL, SQLITE_READONLY); /* SQLite would begin to read, and refuse later */
         return FAIL_SQL;
     }
+    if (command == SQLITE_COMMAND_COMMIT && refuse_moved(connection, error))
+        return FAIL_SQL;
     int code = sqlite3_step(stmt);
     enum fail fail = code == SQLITE_DONE ? FAIL_OK : explain(connection, code, error);
     sqlite3_reset(stmt);

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define WITH_TEXTS_MAX 4096
 #define READERS_MAX 64
@@ -104,9 +105,21 @@ void sqlite_engine_run(struct sql_engine *base, struct sql_call *call)
     sqlite_engine_submit(engine, call, class == CLASS_READ ? &engine->reads : &engine->writes, class);
 }
 
+/* Whether the path still leads to the file that was opened. */
+static bool is_in_place(const struct sqlite_engine *engine)
+{
+    struct stat now;
+    return stat(engine->path, &now) == 0 && now.st_dev == engine->device && now.st_ino == engine->inode;
+}
+
 static bool is_ready(struct sql_engine *base, char *why, size_t why_bytes)
 {
     struct sqlite_engine *engine = (void *)base;
+    if (!is_in_place(engine)) {
+        snprintf(why, why_bytes, "the SQLite file %s was moved, removed or replaced: put it back, or restart wick",
+                 engine->path);
+        return false;
+    }
     pthread_mutex_lock(&engine->lock);
     bool is_ready = !engine->is_closing && !engine->trouble[0];
     if (!is_ready)
@@ -343,6 +356,11 @@ enum fail sqlite_engine_open(const struct sqlite_settings *settings, struct sql_
         return fail;
     }
     fail = open_connections(engine, why, why_bytes);
+    struct stat file;
+    if (!fail && stat(engine->path, &file) == 0) {
+        engine->device = file.st_dev;
+        engine->inode = file.st_ino;
+    }
     if (!fail && !start_threads(engine)) {
         snprintf(why, why_bytes, "the system gives no more threads: raise the limit of processes (ulimit -u)");
         fail = FAIL_NOMEM;

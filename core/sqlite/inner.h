@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sys/types.h>
 
 enum sqlite_state { STATE_NEW, STATE_QUEUED, STATE_RUNNING, STATE_GROUPED, STATE_STOPPED, STATE_DONE };
 /* READ goes to the readers. WRITE shares a commit with others. ALONE cannot run inside a transaction: PRAGMA, VACUUM. */
@@ -58,6 +59,8 @@ struct sqlite_engine {
     struct sql_engine base;
     struct sqlite_settings settings;
     char *path;
+    dev_t device;                        /* of the file that was opened */
+    ino_t inode;
     pthread_mutex_t lock;
     struct sqlite_lane reads, writes;
     struct sqlite_worker *workers;       /* the first is the writer */

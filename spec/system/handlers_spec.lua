@@ -43,6 +43,11 @@ local function handlers()
     { "GET", "/things", name = "things", handler = function(req, cx) return cx.db:rows "select name from things order by name" end },
     { "POST", "/echo", name = "echo",
       body = S.record({ n = S.int64 { optional = true } }, { rest = true }), handler = function(req) return req.body end },
+    { "GET", "/verify", name = "verify", handler = function(req, cx)
+        local hash = cx.crypto.password_hash "right"
+        local dear = "$argon2id$v=19$m=4294967295,t=4294967295,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+        return { cx.crypto.password_verify(hash, "right"), cx.crypto.password_verify(hash, "wrong"), cx.crypto.password_verify(dear, "x") }
+      end },
     { "GET", "/big", name = "big",
       handler = function(req, cx) return cx.reply { status = 200, type = "text/plain", body = ("x"):rep(5000000) } end },
     { "GET", "/numbers", name = "numbers", handler = function(req, cx)
@@ -186,6 +191,10 @@ describe("a handler", function()
     assert.equal(415, post("{}", { ["content-type"] = "text/plain" }))
     assert.equal(413, post('{"a":"' .. ("x"):rep(2000000) .. '"}'))
     assert.equal(200, post("{}", { ["content-type"] = "application/json; charset=utf-8" }))
+  end)
+
+  it("checks passwords, but not against a hash that would cost hours", function()
+    assert.equal("[true,false,false]", server:get("/verify").body)
   end)
 
   it("may answer with megabytes", function()

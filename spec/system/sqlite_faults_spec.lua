@@ -214,6 +214,21 @@ describe("the SQLite file", function()
     return code, one:log()
   end
 
+  it("is removed, or another takes its place: writes are refused instead of lost, and a restart helps", function()
+    start()
+    assert.equal(201, add(1).status)
+    assert.is_true(os.rename(path, path .. ".away"))
+    is_unavailable(add(2))
+    is_unavailable(add(3, "pair", "/pairs"))
+    local ready = server:admin "/readyz"
+    assert.equal(503, ready.status)
+    assert.is_truthy(ready.body:find("moved, removed or replaced", 1, true))
+    assert.is_true(os.rename(path .. ".away", path))
+    assert.equal(201, add(4).status)
+    assert.equal(2, count())
+    server:wait_until_ready()
+  end)
+
   it("is no database, has no folder, does not exist, or is a folder: wick does not start and says what to do", function()
     local dir = process.temp_dir()
     cleanups[#cleanups + 1] = function() process.run { "rm", "-rf", dir } end
