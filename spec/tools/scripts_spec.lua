@@ -31,6 +31,19 @@ describe("tools", function()
     assert.equal("build/sanitize-thread\n", dir "--thread")
   end)
 
+  it("test ends with the totals, within a run of itself, too", function()
+    if (os.getenv "WICK_TEST_SANITIZE" or "") ~= "" then return end -- it would build another kind first
+    local result = process.run { "tools/test", "--no-setup", "--c-only", "--only", "^base_mem$" }
+    assert.equal(0, result.code, result.err)
+    assert.is_truthy(result.out:match "\n%d+ passed, 0 failed\n$", result.out)
+  end)
+
+  it("test fails when no spec is run", function()
+    if (os.getenv "WICK_TEST_SANITIZE" or "") ~= "" then return end
+    local result = process.run { "tools/test", "--no-setup", "--only", "no such spec" }
+    assert.same({ 1, "0 passed, 1 failed\n" }, { result.code, result.out })
+  end)
+
   it("check refuses a step it does not know", function()
     assert.equal(2, process.run({ "tools/check", "--only", "taste" }).code)
   end)
