@@ -8,6 +8,13 @@
 
 #include <lualib.h>
 
+/* The thread sanitizer does not see Lua's errors unwind the stack (glibc's __longjmp_chk), and bears 65,536 lost frames. */
+#ifdef __SANITIZE_THREAD__
+#define ROUNDS "500"
+#else
+#define ROUNDS "20000"
+#endif
+
 static struct script_vm vm;
 static struct task task;
 
@@ -56,7 +63,7 @@ static void results_are_those_of_the_standard_library(void **state)
         "  if ours ~= theirs then error(name .. '(' .. all(function(...) return ... end, ...) .. '): ' .. ours .. ' "
         "instead of ' "
         ".. theirs) end end\n"
-        "for i = 1, 20000 do\n"
+        "for i = 1, " ROUNDS " do\n"
         "  local p = {} for j = 1, math.random(1, 6) do p[j] = pieces[math.random(#pieces)] end p = table.concat(p)\n"
         "  local s, at = texts[math.random(#texts)], math.random(-4, 8)\n"
         "  same('find', s, p, at) same('match', s, p, at) same('find', s, p, at, true)\n"
