@@ -2,6 +2,7 @@
 
 local S = require "wick.schema"
 local filter = require "registry.filter"
+local timeline = require "registry.timeline"
 local times = require "registry.times"
 
 local Report = S.record {
@@ -66,32 +67,15 @@ local function report_many(req, cx)
   return cx.reply { status = 202, body = { stored = store(cx, req.body) } }
 end
 
-local History = S.record({
-  since = S.timestamp { optional = true }, ["until"] = S.timestamp { optional = true },
-  before = S.int64 { optional = true, min = 1, doc = "the id the page before ended with" },
-  before_time = S.timestamp { optional = true, doc = "the time the page before ended with" },
-  limit = S.int64 { default = 100, min = 1, max = 1000 },
-}, { check = filter.whole_cursor })
+local METRICS = {
+  table = "health_metrics", time = "checked_at", columns = "id, service_id, status, response_time_ms, message, checked_at",
+}
 
 local function history(req, cx)
-  local query = req.query
   local f = filter.new()
   f:where("service_id = ?", req.params.id)
-  f:where("checked_at >= ?", query.since)
-  f:where("checked_at < ?", query["until"])
-  if query.before then
-    f:after_row(cx.dialect, "health_metrics", "checked_at", query.before_time, query.before)
-  end
-  local rows = f:rows(cx, "select id, service_id, status, response_time_ms, message, checked_at from health_metrics",
-    "order by checked_at desc, id desc limit " .. f:value(query.limit))
-  local count = #rows
-  local problem = count == 0 and missing(cx, req.params.id)
-  if problem then
-    return problem
-  end
-  local last = rows[count]
-  local link = last and filter.next_link(req, query.limit, count, { before = last.id, before_time = last.checked_at })
-  return cx.reply { status = 200, headers = { Link = link }, body = rows }
+  local page, count = timeline.page(req, cx, f, METRICS)
+  return count == 0 and missing(cx, req.params.id) or page
 end
 
 local SUMMARY = {
@@ -121,7 +105,7 @@ end
 return {
   { "POST", "/api/v1/services/{id:uuid}/health", name = "health_report", auth = "user", body = Report, handler = report_one },
   { "POST", "/api/v1/health", name = "health_report_many", auth = "user", body = Reports, handler = report_many, max_body = "1MiB" },
-  { "GET", "/api/v1/services/{id:uuid}/health", name = "health_history", query = History, handler = history,
+  { "GET", "/api/v1/services/{id:uuid}/health", name = "health_history", query = timeline.query {}, handler = history,
     doc = "Reports of a service, newest first; Link leads to the next page." },
   { "GET", "/api/v1/services/{id:uuid}/health/summary", name = "health_summary", query = WINDOWS, handler = summary,
     cache = { ttl = { option = "summary_ttl" }, stale = "30s" }, doc = "Counts and percentiles over a window." },

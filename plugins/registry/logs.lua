@@ -2,6 +2,7 @@
 
 local S = require "wick.schema"
 local filter = require "registry.filter"
+local timeline = require "registry.timeline"
 
 local LEVELS = { "debug", "info", "warn", "error", "fatal" }
 
@@ -33,31 +34,17 @@ local function append(req, cx)
   return cx.reply { status = 202, body = { stored = cx.db:exec(INSERT, cx.json.array(req.body)) } }
 end
 
-local Listing = S.record({
+local Listing = timeline.query {
   level = S.enum { LEVELS[1], LEVELS[2], LEVELS[3], LEVELS[4], LEVELS[5], optional = true },
   service = S.uuid { optional = true },
-  since = S.timestamp { optional = true }, ["until"] = S.timestamp { optional = true },
-  before = S.int64 { optional = true, min = 1, doc = "the id the page before ended with" },
-  before_time = S.timestamp { optional = true, doc = "the time the page before ended with" },
-  limit = S.int64 { default = 100, min = 1, max = 1000 },
-}, { check = filter.whole_cursor })
+}
+local LOGS = { table = "logs", time = "created_at", columns = "id, service_id, level, message, metadata, created_at" }
 
 local function list(req, cx)
-  local query = req.query
   local f = filter.new()
-  f:where("service_id = ?", query.service)
-  f:where("level = ?", query.level)
-  f:where("created_at >= ?", query.since)
-  f:where("created_at < ?", query["until"])
-  if query.before then
-    f:after_row(cx.dialect, "logs", "created_at", query.before_time, query.before)
-  end
-  local rows = f:rows(cx, "select id, service_id, level, message, metadata, created_at from logs",
-    "order by created_at desc, id desc limit " .. f:value(query.limit))
-  local count = #rows
-  local last = rows[count]
-  local link = last and filter.next_link(req, query.limit, count, { before = last.id, before_time = last.created_at })
-  return cx.reply { status = 200, headers = { Link = link }, body = rows }
+  f:where("service_id = ?", req.query.service)
+  f:where("level = ?", req.query.level)
+  return (timeline.page(req, cx, f, LOGS))
 end
 
 return {
