@@ -6,7 +6,7 @@
  */
 #include "script/bounded.h"
 
-#include "script/task.h"
+#include "script/budget.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -28,7 +28,7 @@ static int string_rep(lua_State *L)
         return 1;
     }
     if (count > LONG)
-        task_check_cpu(L);
+        budget_check(L);
     return original(L);
 }
 
@@ -39,7 +39,7 @@ static int table_move(lua_State *L)
         lua_Unsigned steps = (lua_Unsigned)to - (lua_Unsigned)from;
         luaL_argcheck(L, steps < MOVE_MAX, 3, "too many elements to move");
         if (steps > LONG)
-            task_check_cpu(L);
+            budget_check(L);
     }
     return original(L);
 }

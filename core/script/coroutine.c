@@ -3,7 +3,7 @@
  * DESIGN  A coroutine that waits yields with task->wait set. Whoever resumed it sees that and yields in turn, up to the
  *         task's first coroutine, which the loop resumes; the way back down is the continuation of each resume. A yield
  *         the user made has task->wait NULL and is an ordinary one.
- *         A coroutine works for the task that resumes it: it takes over the task pointer and the hook each time.
+ *         A coroutine works for the task that resumes it: it takes over the task pointer and the budget each time.
  * HOLDS   A coroutine that neither runs nor waits belongs to the main task: its last task may be long over, and freed.
  *         The first coroutine of a task belongs to it always, so no other can resume or close it.
  * Path:   script/task > plugins > [script/coroutine] > script/task
@@ -45,8 +45,6 @@ static void adopt(lua_State *L, lua_State *co)
     if (co == vm_of(L)->L)
         luaL_error(L, "the main coroutine cannot be resumed or closed");
     give_to(co, task_of(L));
-    if (lua_gethook(co) != lua_gethook(L) || lua_gethookcount(co) != lua_gethookcount(L))
-        lua_sethook(co, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L));
 }
 
 /* Runs co until it yields, ends or waits. On top of co: `results` values, or the error. */
@@ -55,7 +53,7 @@ static enum step step(lua_State *L, lua_State *co, int arguments, int *results)
     struct task *task = task_of(L);
     bool may_wait = task->may_wait;
     task->may_wait = may_wait && lua_isyieldable(L);
-    int status = lua_resume(co, L, arguments, results);
+    int status = budget_resume(task, co, L, arguments, results);
     task->may_wait = may_wait;
     if (status == LUA_YIELD && task->wait)
         return STEP_WAITS;
@@ -123,7 +121,9 @@ static int raise_from(lua_State *L, lua_State *co)
         bool may_wait = task->may_wait;
         task->may_wait = false;
         give_to(co, task);
+        lua_State *before = budget_enter(task->vm, co);
         lua_resetthread(co);
+        budget_leave(task->vm, before);
         give_to(co, &task->vm->main.task);
         task->may_wait = may_wait;
     }
@@ -164,7 +164,7 @@ static int wrap_call(lua_State *L)
 static int co_create(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_State *co = lua_newthread(L); /* inherits the hook of L */
+    lua_State *co = lua_newthread(L);
     give_to(co, &vm_of(L)->main.task);
     lua_pushvalue(L, 1);
     lua_xmove(L, co, 1);
@@ -197,7 +197,9 @@ static int co_close(lua_State *L)
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, 1);
     task->may_wait = false;
+    lua_State *before = budget_enter(task->vm, co);
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
+    budget_leave(task->vm, before);
     task->may_wait = may_wait;
     let_go(L, co);
     return status == LUA_OK ? lua_gettop(L) - 1 : lua_error(L);

@@ -9,7 +9,7 @@
  */
 #include "script/match.h"
 
-#include "script/task.h"
+#include "script/budget.h"
 
 #include <ctype.h>
 #include <lauxlib.h>
@@ -26,7 +26,7 @@ void match_count(struct match *match, size_t steps)
         return;
     }
     match->steps = 0;
-    task_check_cpu(match->L);
+    budget_check(match->L);
 }
 
 /* --- single characters -------------------------------------------------------------------------------------------- */

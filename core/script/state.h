@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "http/route.h"
+#include "script/budget.h"
 #include "script/memory.h"
 #include "script/task.h"
 #include "script/vm.h"
@@ -40,6 +41,7 @@ struct script_vm {
     struct list reads, lost_reads;                    /* idle and lost cache operations, see bind_cache.c */
     unsigned idle_count, running_count, tasks_max;
     unsigned cpu_ms;                                  /* of Lua between two waits */
+    struct budget budget;
     bool log_requests;                                /* a line for each answer */
     unsigned timeout_ms;                              /* of a request whose route says nothing */
     uint64_t ttl_ms;                                  /* of cached values that say nothing */

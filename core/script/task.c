@@ -10,7 +10,6 @@
  */
 #include "script/task.h"
 
-#include "base/clock.h"
 #include "script/failure.h"
 #include "script/handler.h"
 #include "script/reply_value.h"
@@ -40,7 +39,6 @@ static struct task *task_make(struct script_vm *vm)
     task->anchor = luaL_ref(vm->L, LUA_REGISTRYINDEX);
     vm->memory.unlimited = false;
     *(struct task **)lua_getextraspace(task->L) = task;
-    lua_sethook(task->L, task_hook, LUA_MASKCOUNT, TASK_HOOK_COUNT);
     list_init(&task->node);
     list_init(&task->held);
     buf_init(&task->trace, MEM_SCRIPT, 16 * 1024);
@@ -77,7 +75,6 @@ static void settle(struct task *task)
     task->stop = TASK_GOES_ON;
     task->lost = task->ok = task->serves = task->tx_leaked = false;
     task->shields = 0;
-    task->hook_cpu_ns = 0;
     task->request = NULL;
     task->route = NULL;
     task->fill = NULL;
@@ -87,9 +84,7 @@ static void settle(struct task *task)
     task->trace_of = NULL;
     task->trace_more = false;
     buf_reset(&task->trace);
-    if (task->spent)
-        lua_sethook(task->L, task_hook, LUA_MASKCOUNT, TASK_HOOK_COUNT);
-    task->spent = false;
+    budget_settle(task);
 }
 
 void task_give(struct task *task)
@@ -164,7 +159,7 @@ static int body_done(lua_State *L, int status, lua_KContext context)
 static void resume(struct task *task, int arguments)
 {
     int results = 0;
-    int status = lua_resume(task->L, NULL, arguments, &results);
+    int status = budget_resume(task, task->L, NULL, arguments, &results);
     if (status == LUA_YIELD) {
         assert(task->wait);
         return;
@@ -294,43 +289,6 @@ void task_hold(struct task *task, struct task_held *held, void (*release)(struct
 {
     held->release = release;
     list_push_front(&task->held, &held->node);
-}
-
-/* --- limits ------------------------------------------------------------------------------------------------------- */
-
-static bool is_spent(struct task *task)
-{
-    if (task->spent)
-        return true;
-    uint64_t now = clock_thread_cpu_ns();
-    if (!task->hook_cpu_ns)
-        task->hook_cpu_ns = now;
-    return now - task->hook_cpu_ns >= task->vm->cpu_ms * UINT64_C(1000000);
-}
-
-/* Once the budget is spent the hook runs at each instruction, so that no pcall can swallow it. */
-static void end_spent(lua_State *L)
-{
-    struct task *task = task_of(L);
-    if (!is_spent(task))
-        return;
-    task->spent = true;
-    lua_sethook(L, task_hook, LUA_MASKCOUNT, 1);
-    luaL_error(L, "used its CPU budget of %d ms between two waits", (int)task->vm->cpu_ms);
-}
-
-/* Runs every TASK_HOOK_COUNT instructions. */
-void task_hook(lua_State *L, lua_Debug *ar)
-{
-    (void)ar;
-    end_spent(L);
-}
-
-/* While files are loaded there is no budget. */
-void task_check_cpu(lua_State *L)
-{
-    if (task_of(L) != &task_of(L)->vm->main.task)
-        end_spent(L);
 }
 
 /* --- tracebacks --------------------------------------------------------------------------------------------------- */

@@ -22,7 +22,6 @@
 
 #define TASK_GRACE_MS 1000
 #define TASKS_IDLE_MAX 256
-#define TASK_HOOK_COUNT 10000
 
 struct script_vm;
 struct script_route;
@@ -61,7 +60,7 @@ struct task {
     unsigned shields;
     unsigned timeout_ms;
     uint64_t deadline_ms;             /* on the loop's clock */
-    uint64_t hook_cpu_ns;             /* thread CPU time at the first hook since the last wait; 0: none yet */
+    uint64_t hook_cpu_ns;             /* thread CPU time from which on its budget counts; 0: not suspected */
     struct task_wait *wait;           /* NULL: runs */
     struct list held;
     struct timer timer;               /* of the deadline, then of the grace; set by the first wait */
@@ -115,8 +114,5 @@ int task_traceback(lua_State *L);
 void task_keep_trace(struct task *task, lua_State *L, lua_State *dead);
 /* The traceback of this error value, empty when none was kept. */
 struct str task_trace(struct task *task, lua_State *L, int index);
-void task_hook(lua_State *L, lua_Debug *ar);
-/* Raises when the task has used its CPU budget: for C functions that compute for long. [-0, +0] */
-void task_check_cpu(lua_State *L);
 
 #endif

@@ -124,6 +124,7 @@ enum fail script_vm_open(const struct script_services *services, struct script_v
     vm->memory.bytes_max = services->memory_max ? services->memory_max : MEMORY_MAX;
     vm->tasks_max = TASKS_MAX;
     vm->cpu_ms = CPU_MS;
+    budget_open(vm);
     vm->timeout_ms = TIMEOUT_MS;
     vm->ttl_ms = TTL_MS;
     vm->settings = LUA_NOREF;

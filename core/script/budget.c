@@ -1,0 +1,150 @@
+/* budget.c - ends Lua that computes for too long between two waits, and costs nothing to Lua that does not.
+ *
+ * DESIGN  A count hook makes Lua 5.4 stop at each instruction to see whether it is due (a fifth of a handler's time), so runs have none at
+ *         first. Every PULSE_MS of the thread's CPU time a signal handler looks at which run is going on: one that was there at
+ *         the last look is suspected, and gets the hook then (lua_sethook may be called in a signal handler: ldebug.c). The
+ *         hook, which may raise, reads the clock and ends the run when its budget is over.
+ *           free -> suspected [look: the same run as before]   suspected -> spent [hook: budget over]   any -> free [the run waits or ends]
+ *         A spent task keeps a hook at each instruction until it ends, so that no pcall can swallow the error.
+ *         A coroutine has a hook of its own: it gets its resumer's each time, and a suspicion it earned goes on to the resumer.
+ *         Where the thread has no pulse every task has the hook for good.
+ * HOLDS   running is what lua_resume was called with last and has not returned; the look happens on the same thread.
+ * Path:   script/task, coroutine > [script/budget] > base/pulse
+ */
+#include "script/budget.h"
+
+#include "base/clock.h"
+#include "script/state.h"
+
+static void hook(lua_State *L, lua_Debug *ar);
+
+static void set_hook(lua_State *L, int count) { lua_sethook(L, count ? hook : NULL, count ? LUA_MASKCOUNT : 0, count); }
+
+static int count_of(lua_State *L) { return lua_gethook(L) == hook ? lua_gethookcount(L) : 0; }
+
+static int count_at_rest(const struct task *task)
+{
+    if (task->spent)
+        return 1;
+    return pulse_beats() ? 0 : BUDGET_HOOK_COUNT;
+}
+
+/* --- the look ----------------------------------------------------------------------------------------------------- */
+
+/* In a signal handler, on the thread that runs Lua, between any two of its instructions. */
+static void look(void *arg)
+{
+    struct script_vm *vm = arg;
+    struct budget *budget = &vm->budget;
+    lua_State *L = budget->running;
+    if (!L)
+        return;
+    if (budget->run_seen != budget->run) {
+        budget->run_seen = budget->run;
+        budget->seen_ns = clock_thread_cpu_ns();
+        return;
+    }
+    struct task *task = task_of(L);
+    if (!task->hook_cpu_ns)
+        task->hook_cpu_ns = budget->seen_ns;
+    budget->is_suspected = true;
+    /* Each time anew: a function that is just being called may have missed the last one. */
+    set_hook(L, task->spent ? 1 : BUDGET_HOOK_COUNT);
+}
+
+void budget_open(struct script_vm *vm)
+{
+    vm->budget.pulse = (struct pulse){ .look = look, .arg = vm };
+}
+
+/* --- runs --------------------------------------------------------------------------------------------------------- */
+
+lua_State *budget_enter(struct script_vm *vm, lua_State *L)
+{
+    lua_State *before = vm->budget.running;
+    if (before && count_of(L) != count_of(before))
+        set_hook(L, count_of(before));
+    vm->budget.running = L;
+    return before;
+}
+
+void budget_leave(struct script_vm *vm, lua_State *before)
+{
+    lua_State *L = vm->budget.running;
+    vm->budget.running = before;
+    if (before && vm->budget.is_suspected && count_of(before) != count_of(L))
+        set_hook(before, count_of(L));
+}
+
+/* The loop begins a run. */
+static int resume_first(struct task *task, int arguments, int *results)
+{
+    struct script_vm *vm = task->vm;
+    struct budget *budget = &vm->budget;
+    lua_State *outer = budget->running; /* a loop that turns within a run: specs and closing do so */
+    bool was_suspected = budget->is_suspected;
+    if (count_of(task->L) != count_at_rest(task))
+        set_hook(task->L, count_at_rest(task));
+    budget->is_suspected = false;
+    budget->run++;
+    budget->running = task->L;
+    struct pulse *before = pulse_enter(&budget->pulse);
+    int status = lua_resume(task->L, NULL, arguments, results);
+    pulse_leave(before);
+    budget->running = outer;
+    budget->run++;
+    budget->is_suspected = was_suspected;
+    return status;
+}
+
+int budget_resume(struct task *task, lua_State *L, lua_State *from, int arguments, int *results)
+{
+    if (!from)
+        return resume_first(task, arguments, results);
+    lua_State *before = budget_enter(task->vm, L);
+    int status = lua_resume(L, from, arguments, results);
+    budget_leave(task->vm, before);
+    return status;
+}
+
+void budget_settle(struct task *task)
+{
+    task->hook_cpu_ns = 0;
+    task->spent = false;
+}
+
+/* --- its end ------------------------------------------------------------------------------------------------------ */
+
+static bool is_spent(struct task *task)
+{
+    if (task->spent)
+        return true;
+    uint64_t now_ns = clock_thread_cpu_ns();
+    if (!task->hook_cpu_ns)
+        task->hook_cpu_ns = now_ns;
+    return now_ns - task->hook_cpu_ns >= task->vm->cpu_ms * UINT64_C(1000000);
+}
+
+static void end_spent(lua_State *L)
+{
+    struct task *task = task_of(L);
+    if (!is_spent(task))
+        return;
+    task->spent = true;
+    task->vm->budget.is_suspected = true;
+    set_hook(L, 1);
+    luaL_error(L, "used its CPU budget of %d ms between two waits", (int)task->vm->cpu_ms);
+}
+
+static void hook(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    end_spent(L);
+}
+
+/* While files are loaded there is no budget. */
+void budget_check(lua_State *L)
+{
+    if (task_of(L) != &task_of(L)->vm->main.task)
+        end_spent(L);
+}

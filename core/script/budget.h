@@ -1,0 +1,35 @@
+/* budget.h - ends Lua that computes for too long between two waits, and costs nothing to Lua that does not. */
+#ifndef SCRIPT_BUDGET_H
+#define SCRIPT_BUDGET_H
+
+#include "base/pulse.h"
+
+#include <lua.h>
+#include <stdint.h>
+
+enum { BUDGET_HOOK_COUNT = 10000 };   /* instructions between two looks at the clock, once a run is suspected */
+
+struct script_vm;
+struct task;
+
+struct budget {
+    struct pulse pulse;
+    lua_State *volatile running;         /* the innermost coroutine that runs, NULL between runs */
+    volatile unsigned run;               /* counts the runs */
+    volatile unsigned run_seen;          /* the one that the last look saw, which began at most .. */
+    volatile uint64_t seen_ns;           /* .. this much of the thread's CPU time ago */
+    volatile bool is_suspected;          /* the run has hooks, to be taken away at its end */
+};
+
+void budget_open(struct script_vm *vm);
+/* lua_resume within the budget of the task, as the innermost coroutine: `from` is the one that resumes, or NULL for the loop. */
+int budget_resume(struct task *task, lua_State *L, lua_State *from, int arguments, int *results);
+/* The same around anything else that runs Lua on another coroutine than the one that runs now. */
+lua_State *budget_enter(struct script_vm *vm, lua_State *L);
+void budget_leave(struct script_vm *vm, lua_State *before);
+/* The task is to be used for other work: what it spent is forgotten. */
+void budget_settle(struct task *task);
+/* Raises when the task has used its budget: for C functions that compute for long. [-0, +0] */
+void budget_check(lua_State *L);
+
+#endif
