@@ -54,7 +54,7 @@ end
 -- --- the crud mix -----------------------------------------------------------------------------------------------------
 
 local SHAPE = "id,name,category,price,quantity,active,tags,json_build_object('score',rating_score,'count',rating_count) as rating"
-local ITEM = { ttl = "200ms" }
+local ITEM = { ttl = "200ms", memory_only = true }
 
 local function item_get(req, cx)
   return cx.cache:get("item:" .. req.params.id, ITEM, function()
