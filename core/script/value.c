@@ -88,7 +88,7 @@ static bool on_key(void *arg, struct str text)
 static bool on_object(void *arg)
 {
     struct reader *r = arg;
-    lua_newtable(r->L);
+    lua_createtable(r->L, 0, 4); /* most have a few keys, and each doubling moves all that are there */
     r->counts[++r->depth] = -1;
     return true;
 }

@@ -31,7 +31,7 @@ local function validating(one, next_handler)
       end
       req.query = checked
     end
-    if body then
+    if body and not S.fits(body, req.body) then
       local checked, errors = S.check(body, req.body, "json")
       if not checked then
         return cx.problem(422, "invalid-body", {

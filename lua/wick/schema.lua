@@ -26,6 +26,9 @@ end
 -- secrets: texts that no error may show, each with the words for where it came from (optional).
 S.check = core.run
 
+--- True when `value`, as it came from JSON, is right as it stands: S.check would give an equal copy. False says nothing.
+S.fits = require "wick.schema.fit"
+
 --- { "labels", 2, "team" } -> "labels[2].team".
 function S.path_text(path)
   local out = {}

@@ -95,6 +95,7 @@ local FORMATS = {
   url = { "^https?://[^%s%c/]+[^%s%c]*$", "a URL that starts with http:// or https://" },
   slug = { "^[a-z0-9][a-z0-9_-]*$", "lower-case letters, digits, - and _" },
 }
+core.FORMATS = FORMATS
 
 local function string_words(shape)
   local words = shape.format and FORMATS[shape.format][2] or "text"
@@ -184,6 +185,7 @@ end
 
 local HEX = "%x%x%x%x"
 local UUID = "^" .. HEX .. HEX .. "%-" .. HEX .. "%-" .. HEX .. "%-" .. HEX .. "%-" .. HEX .. HEX .. HEX .. "$"
+core.UUID = UUID
 
 local function read_uuid(shape, value, cx)
   if type(value) ~= "string" or not value:match(UUID) then

@@ -449,3 +449,86 @@ describe("secrets", function()
       error_of(S.int64 {}, secret, "lua", known))
   end)
 end)
+
+describe("S.fits", function()
+  local native = require "spec.lua.support.native"
+  local null, array, object = native.json.null, native.json.array, native.json.object
+  local UUID = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+  local Service = S.record {
+    id = S.uuid {}, name = S.string { min_length = 1, max_length = 10 }, status = S.enum { "running", "stopped" },
+    port = S.int64 { min = 1, max = 65535, optional = true }, labels = S.map(S.string {}, { max_items = 2, key_pattern = "^[a-z]+$" }),
+    hosts = S.list(S.record { host = S.string {} }, { max_items = 2 }), note = S.string { nullable = true, optional = true },
+  }
+  local function service(changes)
+    local value = { id = UUID, name = "web", status = "running", port = 80, labels = { a = "b" }, hosts = array { { host = "x" } } }
+    for key, entry in pairs(changes or {}) do value[key] = entry end
+    return value
+  end
+
+  it("takes what is right as it stands", function()
+    for _, changes in ipairs { {}, { note = null }, { note = "n" }, { hosts = array {} }, { name = ("ä"):rep(10) } } do
+      assert.is_true(S.fits(Service, service(changes)))
+    end
+    assert.is_true(S.fits(S.secret { min_length = 3 }, "abc"))
+    assert.is_true(S.fits(S.literal(7), 7))
+    assert.is_true(S.fits(S.record({ a = S.boolean {} }, { rest = true }), { a = false, b = array { 1 } }))
+  end)
+
+  it("leaves to the check what is wrong, lacks a default, or has to be turned", function()
+    local others = {
+      { id = UUID:upper() }, { id = "x" }, { name = "" }, { name = ("ä"):rep(11) }, { name = "a\0b" }, { status = "gone" }, { port = 0 },
+      { port = 80.0 }, { port = "80" }, { port = null }, { labels = {} }, { labels = { A = "b" } }, { labels = { a = 1 } },
+      { labels = { a = "1", b = "2", c = "3" } }, { labels = array { "a" } }, { hosts = {} }, { hosts = array { { host = 1 } } },
+      { hosts = array { { host = "x", port = 1 } } }, { hosts = array { {}, {}, {} } }, { unknown = 1 }, { note = 1 }, { [1] = "x" },
+    }
+    for _, changes in ipairs(others) do
+      assert.is_false(S.fits(Service, service(changes)))
+    end
+    assert.is_false(S.fits(Service, array {}))
+    assert.is_false(S.fits(Service, object {}))
+    assert.is_false(S.fits(Service, nil))
+    assert.is_false(S.fits(S.record { a = S.int64 { default = 1 } }, {}))
+    assert.is_false(S.fits(S.record { a = S.duration {} }, { a = "1s" }))
+    assert.is_false(S.fits(S.int64 { check = function(value) return value % 2 == 0, "must be even" end }, 3))
+    local loop = S.record { name = S.string {} }
+    loop.fields.inner = S.list(loop, { optional = true })
+    assert.is_false(S.fits(loop, { name = "x" }))
+  end)
+
+  it("never takes what the check refuses or changes", function()
+    math.randomseed(4508252)
+    local atoms = {
+      null, true, false, 0, 1, -1, 80, 65536, 2^53, 0.5, 1/0, "", "a", "running", "a\0", ("é"):rep(9), UUID, UUID:upper(), "1s",
+      "12.50", "x@example.org", "http://h/",
+    }
+    local shapes = {
+      Service, S.int64 { min = 0, max = 80 }, S.number { max = 1 }, S.boolean {}, S.decimal {}, S.uuid { nullable = true }, S.string {},
+      S.string { format = "email" }, S.string { format = "url", max_length = 9 }, S.string { pattern = "^a" }, S.enum { "a", "running" },
+      S.secret { max_length = 8 }, S.any {}, S.literal(false), S.duration {}, S.timestamp {}, S.any_of { S.int64 {}, S.string {} },
+      S.list(S.int64 {}, { min_items = 1 }), S.list(S.string { nullable = true }), S.map(S.any {}, { max_items = 1 }),
+      S.record { a = S.int64 {}, b = S.string { optional = true } }, S.record({ a = S.any { default = 1 } }, { rest = true }),
+    }
+    local function value_of(depth)
+      local kind = math.random(depth > 2 and 1 or 3)
+      if kind <= 1 then return atoms[math.random(#atoms)] end
+      local out = kind == 2 and array {} or {}
+      for i = 1, math.random(0, 3) do
+        out[kind == 2 and i or ({ "a", "b", "name" })[math.random(3)]] = value_of(depth + 1)
+      end
+      return kind == 3 and next(out) == nil and object(out) or out
+    end
+    local fitting = 0
+    for _ = 1, 20000 do
+      local value, shape = value_of(0), shapes[math.random(#shapes)]
+      if S.fits(shape, value) then
+        fitting = fitting + 1
+        local checked, errors = S.check(shape, value, "json")
+        assert.is_nil(errors)
+        assert.same(value, checked)
+        assert.equal(math.type(value), math.type(checked))
+      end
+    end
+    assert.is_true(fitting > 1000)
+  end)
+end)
