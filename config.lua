@@ -84,6 +84,7 @@ return {
 --        max_lifetime        = "30m",  -- a connection is replaced after it (less up to 10 % at random) (at least 1s)
 --        statement_timeout   = "30s",  -- for one statement (10ms to 1h)
 --        idle_in_transaction = "10s",  -- a transaction that does nothing is rolled back after it (100ms to 1h)
+--        batch               = true,   -- statements of one moment share round trips; false: each goes alone
 --      },
 --    },
 --  },

@@ -77,6 +77,7 @@ static enum fail open_postgres(struct script_vm *vm, struct loop *main_loop, str
     settings.connect_timeout_ms = option_unsigned(vm, "database.postgres.pool.connect_timeout");
     settings.statement_timeout_ms = option_unsigned(vm, "database.postgres.pool.statement_timeout");
     settings.idle_in_transaction_ms = option_unsigned(vm, "database.postgres.pool.idle_in_transaction");
+    settings.batches = script_setting_bool(vm, "database.postgres.pool.batch");
     struct loop *loops[WORKERS_MAX + 1] = { main_loop };
     for (unsigned i = 0; i < worker_count; i++)
         loops[1 + i] = worker_loop(workers[i]);

@@ -165,6 +165,7 @@ struct postgres_unit postgres_answer_unit(struct postgres_connection *connection
     for (unsigned i = 0; i < steps; i++) {
         const PGresult *result = postgres_step_at(connection, i)->result;
         unit.calls += postgres_step_at(connection, i)->call != NULL;
+        unit.statements += postgres_step_at(connection, i)->kind == POSTGRES_STEP_CALL;
         if (!unit.error && result && !postgres_answer_is_good(result) && !is_aborted(result) &&
             PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
             unit.error = result;
@@ -204,10 +205,22 @@ static bool is_last_call(struct postgres_connection *connection, const struct po
     return true;
 }
 
+/* One of several writes of a unit that failed. An end of the connection tells nothing about the commit. */
+static bool shares_fate(const struct sql_call *call, const struct postgres_unit *unit)
+{
+    struct sql_error error;
+    if (!call->shares_commit || unit->statements < 2 || !unit->error || !unit->is_answered)
+        return false;
+    postgres_error_fill(&error, unit->error);
+    return !is_end_of_connection(&error);
+}
+
 enum postgres_outcome postgres_answer_judge(struct postgres_connection *connection, const struct postgres_unit *unit,
                                             unsigned at)
 {
     struct postgres_step *step = postgres_step_at(connection, at);
+    if (shares_fate(step->call, unit)) /* rolled back as a whole, and each is to be run alone */
+        return POSTGRES_BEHIND;
     if (owns_error(connection, unit, at))
         return judge_error(connection, step, unit->error);
     if (!unit->is_answered)

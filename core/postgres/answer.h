@@ -21,7 +21,8 @@ static inline struct postgres_step *postgres_step_at(const struct postgres_conne
 struct postgres_unit {
     unsigned steps;        /* the SYNC included; they are the first of the ring */
     const PGresult *error; /* of the first step that failed */
-    unsigned error_at, calls;
+    unsigned error_at;
+    unsigned calls, statements; /* those that somebody waits for, and all */
     bool is_answered; /* false: the connection was lost before its SYNC was answered */
 };
 

@@ -37,7 +37,7 @@ void postgres_batch_learn(struct postgres_lane *lane, uint64_t hash, uint64_t to
 bool postgres_batch_wants(struct postgres_lane *lane, const struct sql_call *call)
 {
     static const int apart = POSTGRES_CALL_ALONE | POSTGRES_CALL_LEASE | POSTGRES_CALL_GROUP;
-    return call->read_only && !(call->state & apart) && lane->pool->settings->batches &&
+    return call->read_only && !call->alone && !(call->state & apart) && lane->pool->settings->batches &&
            pace_of(&lane->batch, postgres_call_hash(call)) < postgres_quick_ns;
 }
 

@@ -182,11 +182,12 @@ void postgres_cancel(struct postgres_connection *connection)
     go_on(canceller);
 }
 
-/* Calls that are wanted and stuck behind an orphan have deadlines, and those cancel at once. */
+/* An orphan that may be running is cancelled, also where others share its unit: what the cancel takes down with it is run again. One that is
+ * behind the unit of others has time until they have ended. */
 static void on_grace(void *arg)
 {
     struct postgres_connection *connection = arg;
-    if (connection->calls_in_flight == 0)
+    if (connection->calls_in_flight == 0 || postgres_query_runs_orphan(connection))
         postgres_cancel(connection);
     else
         postgres_cancel_soon(connection);

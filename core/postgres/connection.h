@@ -78,6 +78,8 @@ struct postgres_connection {
     /* batch.c */
     uint64_t pending_ns;                 /* what is on its way will take about this long */
     bool is_shared, is_unsynced;
+    /* gather.c */
+    bool is_gathered;                    /* has a unit of writes that share a commit */
 };
 
 /* Starts to open one. on_open comes once, never from within, unless the connection is closed first. It holds the

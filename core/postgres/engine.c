@@ -161,7 +161,7 @@ static bool has_work(struct postgres_lane *lane)
     bool has_shared = lane->homes || lane->is_kicked || !list_is_empty(&lane->waiters);
     postgres_pool_unlock(lane->pool);
     return has_shared || !list_is_empty(&lane->all) || !list_is_empty(&lane->turn) || !list_is_empty(&lane->again) ||
-           !list_is_empty(&lane->finished) || lane->is_turn_due || lane->is_deliver_due || lane->sessions ||
+           !list_is_empty(&lane->finished) || !list_is_empty(&lane->gather.parked) || lane->is_turn_due || lane->is_deliver_due || lane->sessions ||
            lane->groups;
 }
 

@@ -44,6 +44,7 @@ void postgres_lane_finish(struct postgres_lane *lane, struct sql_call *call, enu
     if (!(call->state & (POSTGRES_CALL_LEASE | POSTGRES_CALL_GROUP)))
         postgres_meter_call(&lane->pool->meter, call, clock_mono_ns());
     list_push_back(&lane->finished, &call->node);
+    postgres_gather_note_end(lane, call);
     if (lane->is_deliver_due)
         return;
     lane->is_deliver_due = true;
@@ -117,6 +118,10 @@ void postgres_lane_abandon(struct sql_call *call, enum fail fail)
         list_remove(&call->node);
         postgres_lane_finish_early(lane, call, fail);
         return;
+    case POSTGRES_CALL_PARKED:
+        postgres_gather_leave(lane, call);
+        postgres_lane_finish_early(lane, call, fail);
+        return;
     case POSTGRES_CALL_WAITING:
     case POSTGRES_CALL_BOUND:
         postgres_pool_leave(lane, call);
@@ -145,7 +150,7 @@ static void watch_for(struct sql_call *call, uint64_t ms)
 
 void postgres_lane_watch(struct sql_call *call) { watch_for(call, call->timeout_ms); }
 
-static void watch_wait(struct sql_call *call)
+void postgres_lane_watch_wait(struct sql_call *call)
 {
     unsigned acquire_ms = postgres_call_lane(call)->pool->settings->acquire_timeout_ms;
     watch_for(call, call->timeout_ms < acquire_ms ? call->timeout_ms : acquire_ms);
@@ -231,13 +236,15 @@ void postgres_lane_start(struct postgres_connection *connection, struct sql_call
         postgres_session_lease(connection, call);
     else if (call->state & POSTGRES_CALL_GROUP)
         postgres_group_start(connection, call);
+    else if (postgres_gather_wants(lane, call))
+        postgres_gather_begin(connection, call);
     else if (lane->batch.count < POSTGRES_BATCH_CONNECTIONS && postgres_batch_wants(lane, call))
         postgres_batch_begin(connection, call);
     else
         run_alone(connection, call);
 }
 
-static void start_or_wait(struct postgres_lane *lane, struct sql_call *call, bool at_front)
+void postgres_lane_start_or_wait(struct postgres_lane *lane, struct sql_call *call, bool at_front)
 {
     struct postgres_connection *connection = postgres_pool_take(lane);
     if (connection) {
@@ -249,7 +256,7 @@ static void start_or_wait(struct postgres_lane *lane, struct sql_call *call, boo
         metric_add(lane->pool->meter.refused, 1);
         postgres_lane_finish(lane, call, fail);
     } else {
-        watch_wait(call);
+        postgres_lane_watch_wait(call);
     }
 }
 
@@ -259,12 +266,15 @@ static void end_turn(void *arg)
     struct postgres_lane *lane = arg;
     lane->is_turn_due = false;
     for (struct list *node; (node = list_pop_front(&lane->again));)
-        start_or_wait(lane, LIST_ENTRY(node, struct sql_call, node), /* at_front= */ true);
+        postgres_lane_start_or_wait(lane, LIST_ENTRY(node, struct sql_call, node), /* at_front= */ true);
     for (struct list *node; (node = list_pop_front(&lane->turn));) {
         struct sql_call *call = LIST_ENTRY(node, struct sql_call, node);
-        if (!postgres_batch_wants(lane, call) || !postgres_batch_add(lane, call))
-            start_or_wait(lane, call, /* at_front= */ false);
+        if (postgres_gather_wants(lane, call))
+            postgres_gather_add(lane, call);
+        else if (!postgres_batch_wants(lane, call) || !postgres_batch_add(lane, call))
+            postgres_lane_start_or_wait(lane, call, /* at_front= */ false);
     }
+    postgres_gather_start(lane);
     postgres_batch_send(lane);
 }
 
@@ -319,6 +329,7 @@ void postgres_lane_give_back(struct postgres_connection *connection)
 static void on_quiet(struct postgres_connection *connection)
 {
     postgres_batch_end(connection);
+    postgres_gather_end(connection);
     if (!connection->is_cancelling)
         postgres_lane_give_back(connection);
 }
@@ -327,6 +338,7 @@ static void on_lost(struct postgres_connection *connection)
 {
     struct postgres_pool *pool = connection->lane->pool;
     postgres_batch_end(connection);
+    postgres_gather_end(connection);
     postgres_pool_lock(pool);
     bool is_promised = connection->place == POSTGRES_MOVING; /* its move finds out */
     if (connection->place == POSTGRES_IDLE) {
@@ -364,5 +376,6 @@ void postgres_lane_init(struct postgres_lane *lane, struct postgres_pool *pool, 
     lane->kick = (struct loop_task){ .run = on_kick, .arg = lane };
     lane->turn_task = (struct loop_task){ .run = end_turn, .arg = lane };
     lane->deliver_task = (struct loop_task){ .run = deliver, .arg = lane };
+    postgres_gather_init(&lane->gather);
     postgres_canceller_init(&lane->canceller, loop, pool->settings);
 }

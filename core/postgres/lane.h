@@ -8,6 +8,7 @@
 
 #include "postgres/batch.h"
 #include "postgres/cancel.h"
+#include "postgres/gather.h"
 #include "postgres/pool.h"
 
 /* call->state: where it is .. */
@@ -18,6 +19,7 @@ enum postgres_call_state {
     POSTGRES_CALL_RUNNING,
     POSTGRES_CALL_SESSION,      /* in its session's queue */
     POSTGRES_CALL_GROUPED,      /* part of a sql_run_many */
+    POSTGRES_CALL_PARKED,       /* among the writes that wait for a unit to share */
     POSTGRES_CALL_FINISHED,     /* in lane->finished: on_done is about to come */
     POSTGRES_CALL_STATES = 15,
     /* .. and what else is known of it. */
@@ -45,6 +47,7 @@ struct postgres_lane {
     bool is_turn_due, is_deliver_due;
     struct timer upkeep;
     struct postgres_batch batch;
+    struct postgres_gather gather;
     struct postgres_canceller canceller;
     unsigned sessions, groups;           /* objects that still refer to the lane */
     /* opening and closing: engine.c */
@@ -72,6 +75,8 @@ void postgres_lane_schedule(struct postgres_lane *lane);
 void postgres_lane_run(struct postgres_connection *connection, struct sql_call *call);
 /* The call has this leased connection now: runs it, or hands it to the session or group it stands for. */
 void postgres_lane_start(struct postgres_connection *connection, struct sql_call *call);
+/* Runs it on an idle connection, or queues it. */
+void postgres_lane_start_or_wait(struct postgres_lane *lane, struct sql_call *call, bool at_front);
 /* on_done will come, before the loop waits again. */
 void postgres_lane_finish(struct postgres_lane *lane, struct sql_call *call, enum fail fail);
 /* The same for a call that ended before its time; the reason as sql_cancel and deadlines give it. */
@@ -80,6 +85,8 @@ void postgres_lane_finish_early(struct postgres_lane *lane, struct sql_call *cal
 void postgres_lane_abandon(struct sql_call *call, enum fail fail);
 /* (Re)starts the deadline with what is left of it. */
 void postgres_lane_watch(struct sql_call *call);
+/* The same for a call that has no connection yet: acquire_timeout counts, too. */
+void postgres_lane_watch_wait(struct sql_call *call);
 /* Once more, ahead of the others. */
 void postgres_lane_resubmit(struct postgres_lane *lane, struct sql_call *call, int flags);
 /* A leased connection its user is done with: rolled back or cleaned first where needed, then released. */

@@ -174,6 +174,18 @@ bool postgres_query_detach(struct postgres_connection *connection, const struct 
     return false;
 }
 
+bool postgres_query_runs_orphan(const struct postgres_connection *connection)
+{
+    for (unsigned i = 0; i < connection->step_count; i++) {
+        const struct postgres_step *step = postgres_step_at(connection, i);
+        if (step->kind == POSTGRES_STEP_SYNC)
+            return false;
+        if (step->kind == POSTGRES_STEP_CALL && !step->call)
+            return true;
+    }
+    return false;
+}
+
 PGTransactionStatusType postgres_query_transaction(const struct postgres_connection *connection)
 {
     return connection->pg ? PQtransactionStatus(connection->pg) : PQTRANS_UNKNOWN;

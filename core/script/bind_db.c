@@ -259,6 +259,12 @@ static bool is_read(const struct task *task, const struct db_op *op)
     return op->want != DB_EXEC && task->route && task->route->reads && db_op_is_select(op->call.text);
 }
 
+/* An insert of a route that declares to add only may share its commit with others. */
+static bool shares_commit(const struct task *task, const struct db_op *op)
+{
+    return task->route && task->route->shares_commit && str_is_nocase(db_op_verb(op->call.text), STR("insert"));
+}
+
 static int run_alone(lua_State *L, const char *what, enum db_want want)
 {
     struct sql_engine *engine = check_engine(L);
@@ -268,6 +274,8 @@ static int run_alone(lua_State *L, const char *what, enum db_want want)
     db_op_read(L, op, 2);
     op->call.timeout_ms = task_left_ms(task, 0);
     op->call.read_only = is_read(task, op);
+    op->call.alone = task->route && task->route->is_alone;
+    op->call.shares_commit = shares_commit(task, op);
     sql_run(engine, &op->call);
     return task_await(L, &op->wait, db_op_done);
 }

@@ -21,6 +21,7 @@ struct script_route {
     size_t body_max;                       /* 0: the server's */
     unsigned int_params;                   /* bit i: the i-th path parameter is an int64 */
     bool reads;
+    bool is_alone, shares_commit;        /* its statements share no round trip; its inserts share a commit */
     struct serve_policy *policy;           /* NULL: no response cache */
     struct buf policy_text;                /* what its slices point into */
     struct metric_histogram *took;

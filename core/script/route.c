@@ -146,7 +146,7 @@ static int keep_field(lua_State *L, int table, const char *name)
     return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* native.route_add{ method, pattern, name, plugin, handler, cx, timeout_ms, body_max, reads, cache } -> true | nil, why
+/* native.route_add{ method, pattern, name, plugin, handler, cx, timeout_ms, body_max, reads, batch, group, cache } -> true | nil, why
  * The route is on the VM's list before anything can raise, so it is freed with the VM whatever happens. */
 int route_add(lua_State *L)
 {
@@ -165,6 +165,10 @@ int route_add(lua_State *L)
     route->body_max = (size_t)whole_field(L, 1, "body_max");
     lua_getfield(L, 1, "reads");
     route->reads = lua_isnil(L, -1) ? route->method == HTTP_GET || route->method == HTTP_HEAD : lua_toboolean(L, -1);
+    lua_getfield(L, 1, "batch");
+    route->is_alone = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+    lua_getfield(L, 1, "group");
+    route->shares_commit = lua_toboolean(L, -1);
     route->int_params = find_ints(route->pattern);
     if (lua_getfield(L, 1, "cache") == LUA_TTABLE)
         read_policy(L, lua_gettop(L), route);

@@ -33,6 +33,8 @@ struct sql_call {
     unsigned timeout_ms;                   /* from submit to on_done, queueing included; 0: the engine's default */
     size_t bytes_max;                      /* a larger result ends with 54000; 0: 64 MiB */
     bool read_only;                        /* declared: may be retried, batched, sent to a replica */
+    bool alone;                            /* shares no round trip with others, however quick it is */
+    bool shares_commit;                    /* one commit for those of a turn; each is run again alone if it fails */
     void (*on_done)(struct sql_call *call);
     void *arg;
     /* the outcome */

@@ -57,6 +57,7 @@ local function route_shape(extra, rest)
     query = shape_field, body = shape_field, returns = S.any { optional = true }, doc = S.string { optional = true },
     cache = cache_shape, timeout = S.duration { optional = true, min = "1ms", max = "1h" },
     max_body = S.bytes { optional = true, max = "1GiB" }, reads = S.boolean { optional = true },
+    batch = S.boolean { optional = true }, group = S.boolean { optional = true },
   }
   for name, shape in pairs(extra) do
     fields[name] = shape

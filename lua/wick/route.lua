@@ -112,6 +112,7 @@ function route.add_all(plugins, settings)
         timeout_ms = this.timeout or settings.http.request_timeout,
         body_max = this.max_body or settings.http.body_max,
         reads = this.reads == nil and this.method == "GET" or this.reads == true,
+        batch = this.batch, group = this.group,
         cache = cache and { ttl_ms = cache.ttl, stale_ms = cache.stale or 0, tags = cache.tags or {}, vary = cache.vary or {} },
       }
       if not added then

@@ -86,12 +86,13 @@ local pool = S.record({
   connect_timeout = S.duration { default = "5s", min = "10ms", max = "5m", doc = "for a new connection, name look-up included" },
   max_waiting = S.int64 { default = 1000, min = 0, max = 100000, doc = "requests that may wait for a connection; over it: 503" },
   statement_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for one statement" },
+  batch = S.boolean { default = true, doc = "statements of one moment share round trips; false: each goes alone" },
   idle_in_transaction = S.duration {
     default = "10s", min = "100ms", max = "1h", doc = "a transaction that does nothing is rolled back after it",
   },
 }, {
   order = { "min_size", "max_size", "max_waiting", "acquire_timeout", "connect_timeout", "idle_timeout", "max_lifetime",
-    "statement_timeout", "idle_in_transaction" },
+    "statement_timeout", "idle_in_transaction", "batch" },
   default = {}, doc = "Connections to PostgreSQL.",
   check = function(value)
     if value.min_size > value.max_size then

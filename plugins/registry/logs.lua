@@ -48,7 +48,8 @@ local function list(req, cx)
 end
 
 return {
-  { "POST", "/api/v1/logs", name = "log_append", auth = "user", body = Batch, handler = append, max_body = "4MiB" },
+  { "POST", "/api/v1/logs", name = "log_append", auth = "user", body = Batch, handler = append, max_body = "4MiB",
+    group = true },
   { "GET", "/api/v1/logs", name = "log_list", auth = "user", query = Listing, handler = list,
     doc = "Newest first; Link leads to the next page." },
 }

@@ -284,6 +284,54 @@ static void a_killed_shared_pipeline_loses_no_read(void **state)
     }
 }
 
+/* How many back ends answered four reads of one turn. */
+static unsigned back_ends_of_a_turn(bool alone)
+{
+    struct asked asked[4] = { { .is_done = false } };
+    int64_t pids[4];
+    unsigned different = 0;
+    for (int i = 0; i < 4; i++) {
+        prepare_call(&asked[i], "select pg_backend_pid()", 0);
+        asked[i].call.read_only = true;
+        asked[i].call.alone = alone;
+        sql_run(world.engine, &asked[i].call);
+    }
+    for (int i = 0; i < 4; i++) {
+        expect_ok(&asked[i]);
+        pids[i] = sql_rows_cell(asked[i].call.rows, 0, 0).integer;
+        bool is_new = true;
+        for (int j = 0; j < i; j++)
+            is_new &= pids[j] != pids[i];
+        different += is_new;
+        drop_rows(&asked[i]);
+    }
+    return different;
+}
+
+static void quick_reads_share_a_connection_unless_they_go_alone(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    settings.min_size = settings.max_size = 4;
+    open_it();
+    turn_until(2000, connections() == 4);
+    for (int i = 0; i < 8; i++)
+        back_ends_of_a_turn(false); /* now it is known to be quick, and prepared */
+    assert_true(back_ends_of_a_turn(false) < 4);
+    turn(20);
+    assert_int_equal(back_ends_of_a_turn(true), 4);
+    close_engine();
+    settings.batches = false;
+    char why[256] = "";
+    assert_int_equal(postgres_engine_open(&settings, &world.loop, 1, &world.engine, why, sizeof why), FAIL_OK);
+    turn_until(2000, connections() == 4);
+    for (int i = 0; i < 8; i++)
+        back_ends_of_a_turn(false);
+    turn(20);
+    assert_int_equal(back_ends_of_a_turn(false), 4);
+}
+
 /* --- no server --- */
 
 static void without_a_server_it_opens_and_calls_fail_fast(void **state)
@@ -544,6 +592,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(killed_idle_back_ends_are_evicted_before_anyone_gets_them, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_killed_busy_read_is_run_again_and_a_write_is_not, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_killed_shared_pipeline_loses_no_read, set_up, close_world),
+        cmocka_unit_test_setup_teardown(quick_reads_share_a_connection_unless_they_go_alone, set_up, close_world),
         cmocka_unit_test_setup_teardown(without_a_server_it_opens_and_calls_fail_fast, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_name_without_an_address_is_said_so, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_name_with_an_address_is_connected_to, set_up, close_world),
