@@ -2,9 +2,10 @@
  *
  * DESIGN  A count hook makes Lua 5.4 stop at each instruction to see whether it is due (a fifth of a handler's time), so runs have none at
  *         first. Every PULSE_MS of the thread's CPU time a signal handler looks at which run is going on: one that was there at
- *         the last look is suspected, and gets the hook then (lua_sethook may be called in a signal handler: ldebug.c). The
- *         hook, which may raise, reads the clock and ends the run when its budget is over.
- *           free -> suspected [look: the same run as before]   suspected -> spent [hook: budget over]   any -> free [the run waits or ends]
+ *         the last look is suspected, and gets a hook for the next instruction (lua_sethook may be called in a signal handler:
+ *         ldebug.c). The hook, which may raise, reads the clock, and ends the run when its budget is over, or takes itself off.
+ *           free -> suspected [look: the same run as before]   suspected -> free [hook: budget left]
+ *           suspected -> spent [hook: budget over]             any -> free [the run waits or ends]
  *         A spent task keeps a hook at each instruction until it ends, so that no pcall can swallow the error.
  *         A coroutine has a hook of its own: it gets its resumer's each time, and a suspicion it earned goes on to the resumer.
  *         Where the thread has no pulse every task has the hook for good.
@@ -25,9 +26,11 @@ static int count_of(lua_State *L) { return lua_gethook(L) == hook ? lua_gethookc
 static int count_at_rest(const struct task *task)
 {
     if (task->spent)
-        return 1;
-    return pulse_beats() ? 0 : BUDGET_HOOK_COUNT;
+        return BUDGET_COUNT_SPENT;
+    return pulse_beats() ? 0 : BUDGET_COUNT_ALWAYS;
 }
+
+bool budget_has_ended(lua_State *L) { return lua_status(L) > LUA_YIELD && count_of(L) == BUDGET_COUNT_SPENT; }
 
 /* --- the look ----------------------------------------------------------------------------------------------------- */
 
@@ -49,13 +52,10 @@ static void look(void *arg)
         task->hook_cpu_ns = budget->seen_ns;
     budget->is_suspected = true;
     /* Each time anew: a function that is just being called may have missed the last one. */
-    set_hook(L, task->spent ? 1 : BUDGET_HOOK_COUNT);
+    set_hook(L, task->spent ? BUDGET_COUNT_SPENT : BUDGET_COUNT_SUSPECTED);
 }
 
-void budget_open(struct script_vm *vm)
-{
-    vm->budget.pulse = (struct pulse){ .look = look, .arg = vm };
-}
+void budget_open(struct script_vm *vm) { vm->budget.pulse = (struct pulse){ .look = look, .arg = vm }; }
 
 /* --- runs --------------------------------------------------------------------------------------------------------- */
 
@@ -86,6 +86,7 @@ static int resume_first(struct task *task, int arguments, int *results)
     if (count_of(task->L) != count_at_rest(task))
         set_hook(task->L, count_at_rest(task));
     budget->is_suspected = false;
+    task->hook_cpu_ns = 0;
     budget->run++;
     budget->running = task->L;
     struct pulse *before = pulse_enter(&budget->pulse);
@@ -107,11 +108,7 @@ int budget_resume(struct task *task, lua_State *L, lua_State *from, int argument
     return status;
 }
 
-void budget_settle(struct task *task)
-{
-    task->hook_cpu_ns = 0;
-    task->spent = false;
-}
+void budget_settle(struct task *task) { task->spent = false; }
 
 /* --- its end ------------------------------------------------------------------------------------------------------ */
 
@@ -132,7 +129,7 @@ static void end_spent(lua_State *L)
         return;
     task->spent = true;
     task->vm->budget.is_suspected = true;
-    set_hook(L, 1);
+    set_hook(L, BUDGET_COUNT_SPENT);
     luaL_error(L, "used its CPU budget of %d ms between two waits", (int)task->vm->cpu_ms);
 }
 
@@ -140,6 +137,8 @@ static void hook(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     end_spent(L);
+    task_of(L)->vm->budget.is_suspected = false;
+    set_hook(L, count_at_rest(task_of(L)));
 }
 
 /* While files are loaded there is no budget. */

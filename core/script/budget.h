@@ -7,7 +7,9 @@
 #include <lua.h>
 #include <stdint.h>
 
-enum { BUDGET_HOOK_COUNT = 10000 };   /* instructions between two looks at the clock, once a run is suspected */
+/* Instructions from when a hook is set to when it runs: of a task that is over its budget, of a run that goes on at its second look, and
+ * of every run where the thread has no pulse. */
+enum { BUDGET_COUNT_SPENT = 1, BUDGET_COUNT_SUSPECTED = 2, BUDGET_COUNT_ALWAYS = 10000 };
 
 struct script_vm;
 struct task;
@@ -18,7 +20,7 @@ struct budget {
     volatile unsigned run;               /* counts the runs */
     volatile unsigned run_seen;          /* the one that the last look saw, which began at most .. */
     volatile uint64_t seen_ns;           /* .. this much of the thread's CPU time ago */
-    volatile bool is_suspected;          /* the run has hooks, to be taken away at its end */
+    volatile bool is_suspected;          /* a coroutine of the run has a hook that its resumers may have to get as well */
 };
 
 void budget_open(struct script_vm *vm);
@@ -27,6 +29,8 @@ int budget_resume(struct task *task, lua_State *L, lua_State *from, int argument
 /* The same around anything else that runs Lua on another coroutine than the one that runs now. */
 lua_State *budget_enter(struct script_vm *vm, lua_State *L);
 void budget_leave(struct script_vm *vm, lua_State *before);
+/* This coroutine was ended for its budget: in it hooks are off for good, so nothing of its may run again, __close least of all. */
+bool budget_has_ended(lua_State *L);
 /* The task is to be used for other work: what it spent is forgotten. */
 void budget_settle(struct task *task);
 /* Raises when the task has used its budget: for C functions that compute for long. [-0, +0] */

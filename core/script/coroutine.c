@@ -117,7 +117,7 @@ static int raise_from(lua_State *L, lua_State *co)
 {
     struct task *task = task_of(L);
     task_keep_trace(task, L, co);
-    if (lua_status(co) != LUA_OK) { /* it died: close what it left open */
+    if (lua_status(co) != LUA_OK && !budget_has_ended(co)) { /* it died: close what it left open */
         bool may_wait = task->may_wait;
         task->may_wait = false;
         give_to(co, task);
@@ -191,6 +191,8 @@ static int co_yield (lua_State *L)
 static int co_close(lua_State *L)
 {
     lua_State *co = check_thread(L, 1);
+    if (budget_has_ended(co))
+        return luaL_error(L, "this coroutine used up a CPU budget: what it left open cannot be closed any more");
     adopt(L, co);
     struct task *task = task_of(L);
     bool may_wait = task->may_wait;

@@ -242,7 +242,6 @@ int task_await(lua_State *L, struct task_wait *wait, lua_KFunction next)
     wait->task = task;
     wait->asked = false;
     task->wait = wait;
-    task->hook_cpu_ns = 0;
     if (!timer_is_set(&task->timer))
         timer_start(task->vm->services.loop, &task->timer, task_left_ms(task, 0), on_deadline, task);
     return lua_yieldk(L, 0, (lua_KContext)wait, next);

@@ -92,20 +92,37 @@ static void a_loop_without_end_uses_up_its_budget(void **state)
     (void)state;
     world_open(
         &world,
+        "local KEPT = {} "
         "route('GET', '/loop', function() while true do end end)"
         "route('GET', '/pcall', function() while true do pcall(function() while true do end end) end end)"
         "route('GET', '/child', function() local f = function() while true do end end "
         "  while true do local co = coroutine.create(f) coroutine.resume(co) end end)"
+        "route('GET', '/short', function() local f = function() for i = 1, 50 do end end "
+        "  while true do coroutine.wrap(f)() end end)"
+        "route('GET', '/costly', function() local s = ('x'):rep(1000000) while true do local t = s .. 'y' end end)"
+        "local function stuck() local c <close> = setmetatable({}, { __close = function() while true do end end }) "
+        "  while true do end end "
+        "route('GET', '/closing', function() coroutine.wrap(stuck)() end)"
+        "route('GET', '/closing_again', function() while true do pcall(coroutine.wrap(stuck)) end end)"
+        "route('GET', '/keep', function() KEPT.co = coroutine.create(stuck) coroutine.resume(KEPT.co) end)"
+        "route('GET', '/close', function() return { pcall(coroutine.close, KEPT.co) } end)"
+        "route('GET', '/sorting', function() local t = {} for i = 1, 1000 do t[i] = i end "
+        "  table.sort(t, function(a, b) while true do end end) end)"
         "route('GET', '/busy', function(req, cx) for i = 1, 5 do for j = 1, 200000 do end cx.sleep(1) end return 1 end)"
         "route('GET', '/fine', function() return 1 end)");
     world.vm->cpu_ms = 100;
-    static const char *const lines[] = { "GET /loop", "GET /pcall", "GET /child" };
+    static const char *const lines[] = { "GET /loop",          "GET /pcall",  "GET /child",
+                                         "GET /short",         "GET /costly", "GET /closing",
+                                         "GET /closing_again", "GET /keep",   "GET /sorting" };
     for (size_t i = 0; i < COUNT_OF(lines); i++) {
+        uint64_t begin_ns = clock_thread_cpu_ns();
         assert_has(world_ask(&world, lines[i], NULL), "500 ");
+        assert_true(clock_thread_cpu_ns() - begin_ns < slow_ms(300) * UINT64_C(1000000));
         assert_answer(&world, "GET /fine", NULL, "200 1");
     }
     assert_has(world_log(&world), "used its CPU budget of 100 ms");
     assert_answer(&world, "GET /busy", NULL, "200 1");
+    assert_has(world_ask(&world, "GET /close", NULL), "200 [false,\"this coroutine used up a CPU budget");
     world_close(&world);
 }
 
