@@ -1,7 +1,9 @@
 /* pool_bench.c - statements per second of the PostgreSQL engine on one loop, without HTTP and Lua.
  *
- *   pool_bench URL [IN_FLIGHT [SECONDS [MODE [POOL]]]]     MODE: read (default), alone (reads without turn batching), insert
+ *   pool_bench URL [IN_FLIGHT [SECONDS [MODE [POOL]]]]     MODE: read (default), alone (reads without turn batching), insert,
+ *                                                            group (inserts that share commits), acquire (no statement at all)
  *
+ * acquire: IN_FLIGHT times a turn, a session is asked for, got from the idle connections and given back.
  * Reads select one of 100,000 rows of the table pool_bench by its uuid key, inserts add to pool_bench_log; both tables are made when
  * missing. Compare with `pgbench -n -M prepared -f tools/bench/pool_bench.sql`, which sends the same select.
  */
@@ -21,7 +23,7 @@ enum { FLIGHT_MAX = 4096, KEYS = 1000 };
 static struct {
     struct loop *loop;
     struct sql_engine *engine;
-    bool is_read, is_over, is_closed;
+    bool is_read, shares_commit, is_over, is_closed;
     unsigned flying;
     uint64_t done, failed;
     struct metric_histogram *latency;
@@ -61,10 +63,53 @@ static void take_off(struct flight *flight)
                                       .params = &flight->param,
                                       .param_count = 1,
                                       .read_only = bench.is_read,
+                                      .shares_commit = bench.shares_commit,
                                       .on_done = on_done,
                                       .arg = flight };
     sql_run(bench.engine, &flight->call);
 }
+
+/* --- acquire and release --- */
+
+static void on_lease(struct sql_lease *lease);
+
+static void acquire(struct sql_lease *lease)
+{
+    *lease = (struct sql_lease){ .on_lease = on_lease };
+    sql_begin(bench.engine, lease);
+}
+
+static void on_lease(struct sql_lease *lease)
+{
+    if (lease->fail) {
+        fprintf(stderr, "%s: %s\n", lease->error.sqlstate, lease->error.text);
+        exit(1);
+    }
+    sql_session_end(lease->session);
+    bench.done++;
+    if (bench.is_over)
+        bench.flying--;
+    else
+        acquire(lease);
+}
+
+static void measure_acquire(unsigned at_once, unsigned seconds)
+{
+    static struct sql_lease leases[FLIGHT_MAX];
+    for (unsigned i = 0; i < at_once; i++)
+        acquire(&leases[i]);
+    loop_turn(bench.loop, 1000, NULL); /* warm */
+    uint64_t before = bench.done, begin_ns = clock_mono_ns();
+    loop_turn(bench.loop, seconds * 1000, NULL);
+    double ns = (double)(clock_mono_ns() - begin_ns);
+    printf("acquire %4u at once  %.3f us for acquire and release\n", at_once, ns / 1e3 / (double)(bench.done - before));
+    bench.flying = at_once;
+    bench.is_over = true;
+    while (bench.flying)
+        loop_turn(bench.loop, 10, NULL);
+}
+
+/* --- the tables --- */
 
 static void on_setup_done(struct sql_call *call)
 {
@@ -135,7 +180,7 @@ static void on_closed(void *arg) { *(bool *)arg = true; }
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "usage: pool_bench URL [IN_FLIGHT [SECONDS [read|alone|insert [POOL]]]]\n");
+        fprintf(stderr, "usage: pool_bench URL [IN_FLIGHT [SECONDS [read|alone|insert|group|acquire [POOL]]]]\n");
         return 2;
     }
     unsigned in_flight = argc > 2 ? (unsigned)atoi(argv[2]) : 64, seconds = argc > 3 ? (unsigned)atoi(argv[3]) : 5;
@@ -144,10 +189,11 @@ int main(int argc, char **argv)
         return 2;
     struct postgres_settings settings = postgres_settings_default();
     settings.conninfo = argv[1];
-    settings.batches = strcmp(mode, "read") == 0;
+    settings.batches = strcmp(mode, "alone") != 0;
     settings.max_size = argc > 5 ? (unsigned)atoi(argv[5]) : 20;
     settings.min_size = settings.max_size < 5 ? settings.max_size : 5;
-    bench.is_read = strcmp(mode, "insert") != 0;
+    bench.shares_commit = strcmp(mode, "group") == 0;
+    bench.is_read = strcmp(mode, "insert") != 0 && !bench.shares_commit;
     char why[256] = "";
     if (metrics_open(1000) || work_open(2, 64) || loop_open("bench", &bench.loop) ||
         postgres_engine_open(&settings, &bench.loop, 1, &bench.engine, why, sizeof why)) {
@@ -156,7 +202,10 @@ int main(int argc, char **argv)
     }
     bench.latency = metric_histogram("pool_bench_seconds", "latency", "", METRIC_SECONDS);
     set_up();
-    measure(in_flight, seconds, mode);
+    if (strcmp(mode, "acquire") == 0)
+        measure_acquire(in_flight, seconds);
+    else
+        measure(in_flight, seconds, mode);
     bench.engine->ops->close(bench.engine, bench.loop, 1000, on_closed, &bench.is_closed);
     while (!bench.is_closed)
         loop_turn(bench.loop, 100, &bench.is_closed);
