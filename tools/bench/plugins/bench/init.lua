@@ -51,6 +51,16 @@ local function insert(req, cx)
   return cx.reply { status = 201, body = row }
 end
 
+-- What a transaction costs that sends nothing: the connection is taken from the idle ones and given back.
+local function acquire(req, cx)
+  local begin, db = cx.now(), cx.db
+  for _ = 1, req.params.times do
+    local tx <close> = db:begin()
+    tx:rollback()
+  end
+  return { us = (cx.now() - begin) * 1e6 / req.params.times }
+end
+
 -- --- the crud mix -----------------------------------------------------------------------------------------------------
 
 local SHAPE = "id,name,category,price,quantity,active,tags,json_build_object('score',rating_score,'count',rating_count) as rating"
@@ -99,6 +109,9 @@ return {
     { "GET", "/l1/services/{id}", name = "bench_l1", handler = l1 },
     { "GET", "/l2/services/{id}", name = "bench_l2", handler = l2 },
     { "GET", "/l3/services/{id}", name = "bench_l3", handler = l3 },
+    { "GET", "/alone/services/{id}", name = "bench_alone", handler = l3, batch = false },
+    { "GET", "/acquire/{times:int64}", name = "bench_acquire", handler = acquire },
+    { "POST", "/grouped", name = "bench_grouped", body = Service, handler = insert, group = true },
     { "POST", "/services", name = "bench_insert", body = Service, handler = insert },
     { "GET", "/crud/items/{id:int64}", name = "bench_item_get", handler = item_get },
     { "GET", "/crud/items", name = "bench_item_list", query = Page, handler = item_list },
