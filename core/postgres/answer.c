@@ -78,9 +78,6 @@ static void note_tag(struct postgres_connection *connection, PGresult *result)
     const char *tag = PQcmdStatus(result);
     if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
         postgres_prepare_forget_all(&connection->prepared);
-    else if (strcmp(tag, "SET") == 0 || strcmp(tag, "LISTEN") == 0 || strcmp(tag, "PREPARE") == 0 ||
-             strncmp(tag, "DECLARE", 7) == 0)
-        connection->is_dirty = true;
 }
 
 size_t postgres_answer_bytes_max(const struct sql_call *call)

@@ -67,7 +67,7 @@ struct postgres_connection {
     struct list cancel_node;
     struct timer cancel_deadline;
     /* pool.c */
-    bool is_dirty;                       /* settings, LISTEN or cursors may outlive the transaction */
+    unsigned dirt;                       /* what was sent since the last cleaning may have left here: enum postgres_dirt */
     struct postgres_lane *lane;
     struct list all_node;                /* in lane->all */
     enum postgres_place place;

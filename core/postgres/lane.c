@@ -284,6 +284,8 @@ static void learn(struct postgres_connection *connection, const struct sql_call 
 {
     uint64_t since_ns = call->started_ns > connection->answered_ns ? call->started_ns : connection->answered_ns;
     uint64_t took_ns = (connection->unit_ended_ns - since_ns) / connection->unit_calls;
+    if (connection->dirt) /* those behind it in a shared pipeline would see what it leaves: it goes alone for ever */
+        took_ns = UINT64_MAX;
     postgres_batch_learn(connection->lane, postgres_call_hash(call), took_ns);
     unsigned left = connection->calls_in_flight;
     connection->pending_ns = connection->pending_ns / (left + 1) * left;

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/random.h"
+#include "postgres/dirt.h"
 #include "postgres/rows.h"
 
 #include <assert.h>
@@ -87,6 +88,7 @@ static struct postgres_prepared *add_entry(struct postgres_prepared_cache *cache
     prepared->hash = hash;
     prepared->len = text.len;
     memcpy(prepared->text, text.data, text.len);
+    prepared->dirt = postgres_dirt_of(text);
     snprintf(prepared->name, sizeof prepared->name, "%s_%llu", prefix, (unsigned long long)++cache->names);
     prepared->next = *bucket_of(cache, hash);
     *bucket_of(cache, hash) = prepared;

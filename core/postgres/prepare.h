@@ -23,6 +23,7 @@ struct postgres_prepared {
     unsigned uses;                       /* steps in flight that name it */
     bool is_sent, is_dropped;            /* dropped: out of the cache, freed when uses reaches 0 */
     char name[POSTGRES_NAME_BYTES];
+    unsigned dirt;                       /* what it leaves on its connection: enum postgres_dirt */
     struct postgres_shape *shape;        /* of its rows, known after the first result */
     size_t len;
     char text[];                         /* NUL-terminated */

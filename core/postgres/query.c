@@ -101,6 +101,7 @@ static enum fail send_call(struct postgres_connection *connection, struct sql_ca
                              bind->formats,
                              /* resultFormat= */ 0))
         return cannot_send(connection, &call->error);
+    connection->dirt |= prepared->dirt;
     add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_CALL, .call = call, .prepared = prepared });
     connection->calls_in_flight++;
     return FAIL_OK;

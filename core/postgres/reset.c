@@ -1,12 +1,13 @@
 /* reset.c - cleans a connection whose user has gone, by the cheapest means that suffice.
  *
- * DESIGN  [running: cancel it, wait] -> [transaction open: ROLLBACK] -> [dirty: what DISCARD ALL does, but for the prepared statements] -> pool
+ * DESIGN  [running: cancel it, wait] -> [transaction open: ROLLBACK] -> [dirt: what DISCARD ALL does, but for the prepared statements, which stay unless there are some of the plugin's own] -> pool
  *         All of it under one deadline; a connection that does not get through is closed.
  * Path:   postgres/session, lane > [postgres/reset] > postgres/query, pool
  */
 #include "postgres/reset.h"
 
 #include "postgres/cancel.h"
+#include "postgres/dirt.h"
 #include "postgres/pool.h"
 #include "postgres/query.h"
 
@@ -15,7 +16,7 @@ static const char *const cleaning[] = { "CLOSE ALL",  "SET SESSION AUTHORIZATION
 
 bool postgres_reset_is_needed(const struct postgres_connection *connection)
 {
-    return connection->is_dirty || postgres_query_transaction(connection) != PQTRANS_IDLE;
+    return connection->dirt || postgres_query_transaction(connection) != PQTRANS_IDLE;
 }
 
 static void give_up(struct postgres_connection *connection, const char *why)
@@ -25,6 +26,19 @@ static void give_up(struct postgres_connection *connection, const char *why)
     postgres_pool_drop(connection, "reset");
 }
 
+static enum fail send_cleaning(struct postgres_connection *connection)
+{
+    enum fail fail = FAIL_OK;
+    for (size_t i = 0; i < sizeof cleaning / sizeof *cleaning && !fail; i++)
+        fail = postgres_query_add_text(connection, cleaning[i]);
+    if (!fail && connection->dirt & POSTGRES_DIRT_PREPARED) {
+        postgres_prepare_forget_all(&connection->prepared);
+        fail = postgres_query_add_text(connection, "DEALLOCATE ALL");
+    }
+    connection->dirt = 0;
+    return fail;
+}
+
 /* What is needed next; false: it could not be sent. */
 static bool send_next(struct postgres_connection *connection)
 {
@@ -32,9 +46,7 @@ static bool send_next(struct postgres_connection *connection)
     if (postgres_query_transaction(connection) != PQTRANS_IDLE) {
         fail = postgres_query_add_text(connection, "ROLLBACK");
     } else {
-        connection->is_dirty = false;
-        for (size_t i = 0; i < sizeof cleaning / sizeof *cleaning && !fail; i++)
-            fail = postgres_query_add_text(connection, cleaning[i]);
+        fail = send_cleaning(connection);
     }
     postgres_query_end_unit(connection);
     return !fail;

@@ -236,6 +236,18 @@ static enum sql_verb verb_of(struct str word)
     return SQL_VERB_OTHER;
 }
 
+bool sql_statement_next(struct str text, enum sql_dialect dialect, size_t *at, struct str *token)
+{
+    struct scanner scanner = { .text = text, .dialect = dialect, .at = *at };
+    enum token kind;
+    do
+        kind = next_token(&scanner);
+    while (kind == TOKEN_BLANK);
+    *at = scanner.at;
+    *token = str_make(text.data + scanner.from, scanner.at - scanner.from);
+    return kind != TOKEN_END && kind != TOKEN_BAD;
+}
+
 enum sql_verb sql_statement_verb(struct str text, enum sql_dialect dialect)
 {
     struct scanner scanner = { .text = text, .dialect = dialect };

@@ -32,6 +32,9 @@ struct sql_statement {
 MUST_USE enum fail sql_statement_scan(struct str text, enum sql_dialect dialect, struct sql_statement *out);
 /* The first word alone, past blanks and comments; SQL_VERB_OTHER where there is none. */
 enum sql_verb sql_statement_verb(struct str text, enum sql_dialect dialect);
+/* The next token from *at on that is neither blank nor comment: a word, a number, quoted text with its quotes, a parameter, a sign.
+ * False at the end, and where the text is broken. For who looks at words; it knows no grammar. */
+bool sql_statement_next(struct str text, enum sql_dialect dialect, size_t *at, struct str *token);
 /* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and their like. */
 bool sql_verb_is_transaction(enum sql_verb verb);
 
