@@ -80,8 +80,12 @@ return {
 --        max_waiting         = 1000,   -- requests that may wait for a connection; over it: 503 (0 to 100000)
 --        acquire_timeout     = "5s",   -- for a connection to become free; over it: 503 (10ms to 10m)
 --        connect_timeout     = "5s",   -- for a new connection, name look-up included (10ms to 5m)
+--        connecting_limit    = 2,      -- connections that are being opened at a time (1 to 100)
 --        idle_timeout        = "30s",  -- an idle connection above min_size is closed after it
 --        max_lifetime        = "30m",  -- a connection is replaced after it (less up to 10 % at random) (at least 1s)
+--        max_uses            = 0,      -- a connection is replaced after so many uses; 0: never (0 to 1000000000)
+--        keepalive           = "30s",  -- an idle connection is asked whether it lives after it; 0s: never (0s to 1h)
+--        ping_timeout        = "1s",   -- for the answer to that; over it: closed (10ms to 1m)
 --        statement_timeout   = "30s",  -- for one statement (10ms to 1h)
 --        idle_in_transaction = "10s",  -- a transaction that does nothing is rolled back after it (100ms to 1h)
 --        batch               = true,   -- statements of one moment share round trips; false: each goes alone

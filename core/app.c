@@ -19,6 +19,7 @@
 #include "database.h"
 #include "l1.h"
 #include "options.h"
+#include "reload.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -67,6 +68,7 @@ struct app {
     bool is_prepared, is_draining, is_done, is_complained;
     int64_t drain_ms;
     int exit_code;
+    const struct app_words *words;
     char why[WHY_BYTES];
 };
 
@@ -243,7 +245,7 @@ static void on_signal(void *arg, int signum)
 {
     struct app *app = arg;
     if (signum == SIGHUP) {
-        log_line(LOG_WARN, "SIGHUP: settings are read at the start only; restart to change them");
+        reload(app->words->argc, app->words->argv, app->sql);
         return;
     }
     if (app->is_draining) {
@@ -465,10 +467,10 @@ static void say_listening(struct app *app)
 
 int app_serve(void *arg, struct script_vm *vm, struct str settings_json)
 {
-    (void)arg;
     struct app *app = mem_zero(MEM_APP, sizeof *app);
     if (!app)
         return 1;
+    app->words = arg;
     app->vm = vm;
     app->drain_ms = option_int(app->vm, "http.drain_timeout", 30000);
     setup_log(app);

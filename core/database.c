@@ -62,22 +62,33 @@ static enum fail open_sqlite(struct script_vm *vm, struct sql_engine **out, char
     return sqlite_engine_open(&settings, out, why, why_bytes);
 }
 
-static enum fail open_postgres(struct script_vm *vm, struct loop *main_loop, struct worker *const *workers,
-                               unsigned worker_count, struct sql_engine **out, char *why, size_t why_bytes)
+/* The text of the URL is borrowed from the VM. */
+static struct postgres_settings postgres_settings_of(struct script_vm *vm)
 {
     struct postgres_settings settings = postgres_settings_default();
     struct str url = option_text(vm, "database.postgres.primary");
     settings.conninfo = url.len ? url.data : ""; /* a Lua string: a zero ends it */
     settings.min_size = option_unsigned(vm, "database.postgres.pool.min_size");
     settings.max_size = option_unsigned(vm, "database.postgres.pool.max_size");
+    settings.connecting_limit = option_unsigned(vm, "database.postgres.pool.connecting_limit");
+    settings.max_uses = option_unsigned(vm, "database.postgres.pool.max_uses");
     settings.max_waiting = option_unsigned(vm, "database.postgres.pool.max_waiting");
     settings.idle_timeout_ms = option_unsigned(vm, "database.postgres.pool.idle_timeout");
     settings.max_lifetime_ms = option_unsigned(vm, "database.postgres.pool.max_lifetime");
+    settings.keepalive_ms = option_unsigned(vm, "database.postgres.pool.keepalive");
+    settings.ping_timeout_ms = option_unsigned(vm, "database.postgres.pool.ping_timeout");
     settings.acquire_timeout_ms = option_unsigned(vm, "database.postgres.pool.acquire_timeout");
     settings.connect_timeout_ms = option_unsigned(vm, "database.postgres.pool.connect_timeout");
     settings.statement_timeout_ms = option_unsigned(vm, "database.postgres.pool.statement_timeout");
     settings.idle_in_transaction_ms = option_unsigned(vm, "database.postgres.pool.idle_in_transaction");
     settings.batches = script_setting_bool(vm, "database.postgres.pool.batch");
+    return settings;
+}
+
+static enum fail open_postgres(struct script_vm *vm, struct loop *main_loop, struct worker *const *workers,
+                               unsigned worker_count, struct sql_engine **out, char *why, size_t why_bytes)
+{
+    struct postgres_settings settings = postgres_settings_of(vm);
     struct loop *loops[WORKERS_MAX + 1] = { main_loop };
     for (unsigned i = 0; i < worker_count; i++)
         loops[1 + i] = worker_loop(workers[i]);
@@ -93,4 +104,16 @@ enum fail database_open(struct script_vm *vm, struct loop *main_loop, struct wor
     if (!fail)
         register_sqlite(*out);
     return fail;
+}
+
+enum fail database_apply(struct script_vm *vm, struct sql_engine *engine, char *why, size_t why_bytes)
+{
+    if (strcmp(engine->ops->dialect, "postgres") != 0)
+        return FAIL_OK;
+    if (option_text(vm, "database.sqlite.path").len || !option_text(vm, "database.postgres.primary").len) {
+        snprintf(why, why_bytes, "another database cannot be taken while serving: restart");
+        return FAIL_INVALID;
+    }
+    struct postgres_settings settings = postgres_settings_of(vm);
+    return postgres_engine_apply(engine, &settings, why, why_bytes);
 }

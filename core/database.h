@@ -10,4 +10,7 @@
 MUST_USE enum fail database_open(struct script_vm *vm, struct loop *main_loop, struct worker *const *workers, unsigned worker_count,
                                  struct sql_engine **out, char *why, size_t why_bytes);
 
+/* What can change while serving holds from now on, as the settings of this VM have it: sizes and times of the pool. */
+MUST_USE enum fail database_apply(struct script_vm *vm, struct sql_engine *engine, char *why, size_t why_bytes);
+
 #endif

@@ -23,7 +23,8 @@ int main(int argc, char **argv)
     char why[2048] = "";
     struct script_vm *vm = NULL;
     struct script_services services = { 0 };
-    struct script_hooks hooks = { .serve = app_serve };
+    struct app_words words = { argc, argv };
+    struct script_hooks hooks = { .serve = app_serve, .arg = &words };
     hold_standard_files();
     if (script_vm_open(&services, &vm, why, sizeof why) != FAIL_OK) {
         fprintf(stderr, "wick: cannot start Lua: %s\n", why);

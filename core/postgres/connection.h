@@ -46,6 +46,8 @@ struct postgres_connection {
     int pid;                             /* of the back end */
     struct sql_error error;              /* why it did not open, or was lost */
     uint64_t opened_ms, quiet_since_ms, expires_ms;
+    uint64_t heard_ms;                   /* when it was last seen to work */
+    unsigned uses;                       /* leases */
     struct timer deadline;               /* of opening */
     struct postgres_target target;
     void (*on_open)(struct postgres_connection *connection, bool is_open);

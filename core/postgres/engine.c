@@ -141,6 +141,20 @@ enum fail postgres_engine_open(const struct postgres_settings *settings, struct 
     return FAIL_NOMEM;
 }
 
+enum fail postgres_engine_apply(struct sql_engine *base, const struct postgres_settings *settings, char *why, size_t why_bytes)
+{
+    struct postgres_engine *engine = (struct postgres_engine *)base;
+    struct postgres_settings *copy = NULL;
+    struct postgres_settings changed = *settings;
+    changed.conninfo = engine->pool.settings->conninfo;
+    changed.name = engine->pool.settings->name;
+    changed.application_name = engine->pool.settings->application_name;
+    enum fail fail = postgres_settings_copy(&changed, &copy, why, why_bytes);
+    if (!fail)
+        postgres_pool_apply(&engine->pool, copy);
+    return fail;
+}
+
 /* --- closing -------------------------------------------------------------------------------------------------- */
 
 /* On the loop that asked; no lane is left. */
@@ -150,7 +164,6 @@ static void on_all_closed(void *arg)
     void (*on_closed)(void *arg) = engine->on_closed;
     void *closed_arg = engine->arg;
     postgres_pool_clear(&engine->pool);
-    postgres_settings_release(engine->pool.settings);
     mem_free(engine);
     on_closed(closed_arg);
 }

@@ -18,4 +18,8 @@
 MUST_USE enum fail postgres_engine_open(const struct postgres_settings *settings, struct loop *const *loops, unsigned loop_count,
                                         struct sql_engine **out, char *why, size_t why_bytes);
 
+/* Sizes and times of the pool hold as given here from now on, without a connection being lost in use: too many are closed as they become
+ * idle. What says where the server is stays as it was. From any thread. FAIL_INVALID as above, and nothing has changed. */
+MUST_USE enum fail postgres_engine_apply(struct sql_engine *engine, const struct postgres_settings *settings, char *why, size_t why_bytes);
+
 #endif

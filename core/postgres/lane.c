@@ -232,6 +232,7 @@ void postgres_lane_start(struct postgres_connection *connection, struct sql_call
 {
     struct postgres_lane *lane = connection->lane;
     connection->user = &postgres_lane_user;
+    connection->uses++;
     if (call->state & POSTGRES_CALL_LEASE)
         postgres_session_lease(connection, call);
     else if (call->state & POSTGRES_CALL_GROUP)

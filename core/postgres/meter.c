@@ -16,6 +16,13 @@ static struct list meters = { &meters, &meters };
 
 static const char *const classes[] = { "08", "22", "23", "25", "40", "42", "57", "other" };
 
+/* Why connections end. */
+static const struct {
+    const char *word;
+    bool is_orderly;
+} reasons[POSTGRES_METER_REASONS] = { { "age", true },    { "idle", true },    { "uses", true },  { "resize", true },
+                                      { "closing", true }, { "lost", false }, { "ping", false }, { "reset", false } };
+
 static void collect(void *arg)
 {
     (void)arg;
@@ -29,6 +36,7 @@ static void collect(void *arg)
         metric_set(meter->used, counts.used);
         metric_set(meter->opening, counts.opening);
         metric_set(meter->waiters, counts.waiting);
+        metric_set(meter->size, meter->pool->settings->max_size);
     }
     pthread_mutex_unlock(&mutex);
 }
@@ -56,7 +64,6 @@ static void open_gauges(struct postgres_meter *meter, struct labels *labels, con
     meter->size = metric_gauge("wick_pg_pool_size", "Connections the pool may have.", label(labels, pool, NULL, NULL));
     meter->waiters = metric_gauge("wick_pg_pool_waiters", "Calls that wait for a connection.",
                                   label(labels, pool, NULL, NULL));
-    metric_set(meter->size, meter->pool->settings->max_size);
 }
 
 static void open_counters(struct postgres_meter *meter, struct labels *labels, const char *pool)
@@ -68,11 +75,11 @@ static void open_counters(struct postgres_meter *meter, struct labels *labels, c
                       errors_help[] = "Statements that failed, by SQLSTATE class.";
     meter->timeouts = metric_counter(timeouts, timeouts_help, label(labels, pool, "reason", "timeout"));
     meter->refused = metric_counter(timeouts, timeouts_help, label(labels, pool, "reason", "refused"));
-    meter->lost = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", "lost"));
-    meter->closed = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", "age"));
     meter->failed_to_open = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", "failed"));
     meter->rows = metric_counter("wick_pg_query_rows_total", "Rows returned or changed.",
                                  label(labels, pool, NULL, NULL));
+    for (size_t i = 0; i < POSTGRES_METER_REASONS; i++)
+        meter->closed[i] = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", reasons[i].word));
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         meter->errors[i] = metric_counter(errors, errors_help, label(labels, pool, "sqlstate_class", classes[i]));
 }
@@ -104,6 +111,15 @@ void postgres_meter_close(struct postgres_meter *meter)
     pthread_mutex_lock(&mutex);
     list_remove(&meter->node);
     pthread_mutex_unlock(&mutex);
+}
+
+bool postgres_meter_closed(struct postgres_meter *meter, const char *reason)
+{
+    size_t i = 0;
+    while (strcmp(reasons[i].word, reason) != 0)
+        i++; /* every reason is there */
+    metric_add(meter->closed[i], 1);
+    return reasons[i].is_orderly;
 }
 
 static struct metric_counter *errors_of(struct postgres_meter *meter, const char *sqlstate)

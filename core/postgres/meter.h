@@ -7,6 +7,8 @@
 
 struct postgres_pool;
 
+enum { POSTGRES_METER_REASONS = 8 };
+
 struct postgres_counts {
     unsigned idle, used, opening, waiting;
 };
@@ -16,12 +18,15 @@ struct postgres_meter {
     struct list node;                    /* of all meters */
     struct metric_gauge *idle, *used, *opening, *size, *waiters;
     struct metric_histogram *acquire, *query;
-    struct metric_counter *timeouts, *refused, *lost, *closed, *failed_to_open, *rows;
+    struct metric_counter *timeouts, *refused, *failed_to_open, *rows;
+    struct metric_counter *closed[POSTGRES_METER_REASONS];
     struct metric_counter *errors[8];
 };
 
 void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *pool, const char *name);
 void postgres_meter_close(struct postgres_meter *meter);
+/* A connection is closed; true: for an orderly reason. */
+bool postgres_meter_closed(struct postgres_meter *meter, const char *reason);
 /* A statement is over. */
 void postgres_meter_call(struct postgres_meter *meter, const struct sql_call *call, uint64_t now_ns);
 

@@ -18,7 +18,7 @@ static const struct breaker_limits breaker_limits = { .failures_max = 3, .open_m
 
 void postgres_opening_init(struct postgres_pool *pool)
 {
-    pool->opening_max = POSTGRES_OPENING_MAX;
+    pool->opening_max = pool->settings->connecting_limit;
     breaker_init(&pool->breaker, breaker_limits);
 }
 
@@ -68,7 +68,8 @@ static void on_opened(struct postgres_lane *lane, struct postgres_connection *co
     bool is_return = pool->error.sqlstate[0] != '\0';
     connection->place = POSTGRES_LEASED;
     pool->opening--;
-    pool->opening_max = pool->opening_max * 2 > POSTGRES_OPENING_MAX ? POSTGRES_OPENING_MAX : pool->opening_max * 2;
+    unsigned limit = pool->settings->connecting_limit;
+    pool->opening_max = pool->opening_max * 2 > limit ? limit : pool->opening_max * 2;
     breaker_worked(&pool->breaker, now_ms);
     pool->hold_until_ms = 0;
     pool->error = (struct sql_error){ .sent = false };

@@ -3,7 +3,7 @@
  * DESIGN  A connection's place says who may touch it:
  *         OPENING -> LEASED [on_open]       LEASED -> IDLE [release, nobody waits]      IDLE -> LEASED [take]
  *         IDLE, LEASED -> MOVING [release, wait: the waiter is on another loop]         MOVING -> LEASED [move_in]
- *         any -> gone [drop]
+ *         IDLE -> LEASED [upkeep: a ping]   any -> gone [drop]
  *         MOVING is a walk: move_out on the old loop, where it stops being watched, then move_in on the new one. Its call is `bound`
  *         to it meanwhile, and may give up.
  * HOLDS   total = opening + idle + leased + moving <= max_size. Calls wait only when no lane has an idle connection.
@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "postgres/lane.h"
 #include "postgres/opening.h"
+#include "postgres/ping.h"
 #include "postgres/query.h"
 #include "postgres/queue.h"
 
@@ -36,7 +37,19 @@ void postgres_pool_clear(struct postgres_pool *pool)
 {
     assert(pool->total == 0);
     postgres_meter_close(&pool->meter);
+    for (struct postgres_settings *at = pool->settings, *older; at; at = older) {
+        older = at->older;
+        postgres_settings_release(at);
+    }
     pthread_mutex_destroy(&pool->mutex);
+}
+
+void postgres_pool_apply(struct postgres_pool *pool, struct postgres_settings *settings)
+{
+    postgres_pool_lock(pool);
+    settings->older = pool->settings;
+    pool->settings = settings;
+    postgres_pool_unlock(pool);
 }
 
 /* --- moving between loops ------------------------------------------------------------------------------------- */
@@ -217,29 +230,47 @@ static bool any(struct postgres_lane *lane, const struct sql_call *call)
 
 struct sql_call *postgres_pool_next(struct postgres_lane *lane) { return postgres_pool_next_if(lane, any); }
 
+/* Why a quiet connection is not used again, or NULL. */
+static const char *reason_to_end(const struct postgres_connection *connection)
+{
+    struct postgres_pool *pool = connection->lane->pool;
+    const struct postgres_settings *settings = pool->settings;
+    if (atomic_load_explicit(&pool->is_closing, memory_order_relaxed))
+        return "closing";
+    if (connection->expires_ms && connection->quiet_since_ms >= connection->expires_ms)
+        return "age";
+    return settings->max_uses && connection->uses >= settings->max_uses ? "uses" : NULL;
+}
+
 void postgres_pool_release(struct postgres_connection *connection)
 {
     struct postgres_lane *lane = connection->lane;
     struct postgres_pool *pool = lane->pool;
-    connection->quiet_since_ms = loop_now_ms(lane->loop);
-    bool is_old = connection->expires_ms && connection->quiet_since_ms >= connection->expires_ms;
-    if (is_old || atomic_load_explicit(&pool->is_closing, memory_order_relaxed)) {
-        postgres_pool_drop(connection, is_old ? "age" : "closing");
-        return;
-    }
+    bool was_pinged = connection->user == &postgres_ping_user; /* which is no use */
+    connection->heard_ms = loop_now_ms(lane->loop);
+    if (!was_pinged)
+        connection->quiet_since_ms = connection->heard_ms;
+    const char *reason = reason_to_end(connection);
     connection->user = &postgres_lane_user;
     postgres_pool_lock(pool);
-    struct sql_call *call = postgres_queue_next(lane);
+    if (!reason && pool->total > pool->settings->max_size)
+        reason = "resize";
+    struct sql_call *call = reason ? NULL : postgres_queue_next(lane);
     struct postgres_lane *destination = call ? postgres_call_lane(call) : NULL;
     if (call)
         postgres_queue_pop(destination, call, POSTGRES_CALL_RUNNING);
     if (call && destination != lane) {
         bind_to(connection, call);
-    } else if (!call) {
+    } else if (!call && !reason) {
         connection->place = POSTGRES_IDLE;
-        list_push_front(&lane->idle, &connection->node);
+        if (was_pinged)
+            list_push_back(&lane->idle, &connection->node);
+        else
+            list_push_front(&lane->idle, &connection->node);
     }
     postgres_pool_unlock(pool);
+    if (reason)
+        postgres_pool_drop(connection, reason);
     if (!call)
         return;
     if (destination == lane)
@@ -252,8 +283,7 @@ void postgres_pool_release(struct postgres_connection *connection)
 
 static void note_drop(struct postgres_pool *pool, const struct postgres_connection *connection, const char *reason)
 {
-    bool is_orderly = strcmp(reason, "age") == 0 || strcmp(reason, "idle") == 0 || strcmp(reason, "closing") == 0;
-    metric_add(is_orderly ? pool->meter.closed : pool->meter.lost, 1);
+    bool is_orderly = postgres_meter_closed(&pool->meter, reason);
     log_line(is_orderly ? LOG_DEBUG : LOG_WARN, "database connection closed", LOG_TEXT("pool", pool->settings->name),
              LOG_INT("pid", connection->pid), LOG_TEXT("reason", reason), LOG_TEXT("text", connection->error.text));
 }
@@ -276,24 +306,40 @@ void postgres_pool_drop(struct postgres_connection *connection, const char *reas
     postgres_opening_fill(lane);
 }
 
+#define POSTGRES_FOR_A_PING "ping"
+
 /* --- upkeep --------------------------------------------------------------------------------------------------- */
 
-/* An idle connection that has had its time: one for each look at most when idle too long, any when too old. */
+/* Why an idle connection is taken out, or NULL; under the mutex. */
+static const char *reason_to_take(const struct postgres_connection *connection, uint64_t now_ms)
+{
+    const struct postgres_pool *pool = connection->lane->pool;
+    const struct postgres_settings *settings = pool->settings;
+    if (connection->expires_ms && now_ms >= connection->expires_ms)
+        return "age";
+    if (pool->total > settings->max_size)
+        return "resize";
+    if (settings->idle_timeout_ms && pool->total > settings->min_size &&
+        now_ms - connection->quiet_since_ms >= settings->idle_timeout_ms)
+        return "idle";
+    return settings->keepalive_ms && now_ms - connection->heard_ms >= settings->keepalive_ms ? POSTGRES_FOR_A_PING
+                                                                                             : NULL;
+}
+
+/* The oldest idle connection that has had its time, or is due for a ping; one for each look. */
 static struct postgres_connection *find_overdue(struct postgres_lane *lane, const char **reason)
 {
     struct postgres_pool *pool = lane->pool;
-    uint64_t now_ms = loop_now_ms(lane->loop), idle_ms = pool->settings->idle_timeout_ms;
+    uint64_t now_ms = loop_now_ms(lane->loop);
     struct postgres_connection *overdue = NULL;
     postgres_pool_lock(pool);
     LIST_EACH(&lane->idle, node)
     {
         struct postgres_connection *connection = LIST_ENTRY(node, struct postgres_connection, node);
-        bool is_old = connection->expires_ms && now_ms >= connection->expires_ms;
-        bool is_spare = idle_ms && pool->total > pool->settings->min_size &&
-                        now_ms - connection->quiet_since_ms >= idle_ms;
-        if (is_old || is_spare) {
+        const char *why = reason_to_take(connection, now_ms);
+        if (why) {
             overdue = connection;
-            *reason = is_old ? "age" : "idle";
+            *reason = why;
         }
     }
     if (overdue) {
@@ -325,7 +371,9 @@ void postgres_pool_upkeep(struct postgres_lane *lane)
 {
     const char *reason = "";
     struct postgres_connection *overdue = find_overdue(lane, &reason);
-    if (overdue)
+    if (overdue && strcmp(reason, POSTGRES_FOR_A_PING) == 0)
+        postgres_ping(overdue);
+    else if (overdue)
         postgres_pool_drop(overdue, reason);
     postgres_opening_end_waits(lane);
     serve(lane);

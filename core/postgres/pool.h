@@ -14,11 +14,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { POSTGRES_ORDER_SLACK_MS = 5, POSTGRES_UPKEEP_MS = 200, POSTGRES_OPENING_MAX = 4, POSTGRES_CONFIG_HOLD_MS = 15 * 1000 };
+enum { POSTGRES_ORDER_SLACK_MS = 5, POSTGRES_UPKEEP_MS = 200, POSTGRES_CONFIG_HOLD_MS = 15 * 1000 };
 enum { POSTGRES_FRESH_MS = 1 };   /* idle for longer: look at the socket before giving it out, the loop may not have done so lately */
 
 struct postgres_pool {
-    struct postgres_settings *settings;      /* owned */
+    struct postgres_settings *_Atomic settings;   /* in force; owned, with all that were before (settings->older): other threads may read them */
     struct postgres_lane *lanes;
     unsigned lane_count;
     struct postgres_meter meter;
@@ -38,6 +38,8 @@ static inline void postgres_pool_unlock(struct postgres_pool *pool) { pthread_mu
 
 MUST_USE enum fail postgres_pool_init(struct postgres_pool *pool, struct postgres_settings *settings);
 void postgres_pool_clear(struct postgres_pool *pool);
+/* From now on these sizes and times hold; upkeep fills, or closes what is too many as it becomes idle. Takes the settings over. */
+void postgres_pool_apply(struct postgres_pool *pool, struct postgres_settings *settings);
 
 /* The newest idle connection of this lane, leased; NULL when there is none. */
 struct postgres_connection *postgres_pool_take(struct postgres_lane *lane);

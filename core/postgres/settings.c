@@ -26,9 +26,12 @@ struct postgres_settings postgres_settings_default(void)
         .application_name = "wick",
         .min_size = 5,
         .max_size = 20,
+        .connecting_limit = 2,
         .max_waiting = 1000,
         .idle_timeout_ms = 30 * 1000,
         .max_lifetime_ms = 30 * 60 * 1000,
+        .keepalive_ms = 30 * 1000,
+        .ping_timeout_ms = 1000,
         .acquire_timeout_ms = 5 * 1000,
         .connect_timeout_ms = 5 * 1000,
         .statement_timeout_ms = 30 * 1000,
@@ -60,6 +63,10 @@ static enum fail check_sizes(const struct postgres_settings *settings, char *why
     }
     if (settings->min_size > settings->max_size) {
         snprintf(why, why_bytes, "min_size %u is above max_size %u", settings->min_size, settings->max_size);
+        return FAIL_INVALID;
+    }
+    if (settings->connecting_limit == 0 || (settings->keepalive_ms && settings->ping_timeout_ms == 0)) {
+        snprintf(why, why_bytes, "connecting_limit and ping_timeout must be above 0");
         return FAIL_INVALID;
     }
     if (settings->acquire_timeout_ms == 0 || settings->connect_timeout_ms == 0 || settings->statement_timeout_ms == 0) {

@@ -12,17 +12,23 @@ struct postgres_settings {
     const char *name;                    /* label of logs and metrics, "primary" */
     const char *application_name;        /* seen in pg_stat_activity, "wick" */
     unsigned min_size, max_size;         /* connections for the whole process; max_size counts those that open or close, too */
+    unsigned connecting_limit;           /* attempts to connect at a time; 1 after a failure, doubling with each success */
+    unsigned max_uses;                   /* a connection is replaced after so many leases; 0: never */
     unsigned max_waiting;                /* calls in the queue; one more is refused */
     unsigned idle_timeout_ms;            /* above min_size only; 0: never */
     unsigned max_lifetime_ms;            /* minus up to 10 %, so that they do not end together; 0: never */
+    unsigned keepalive_ms;               /* an idle connection is asked whether its server is there after so long; 0: never .. */
+    unsigned ping_timeout_ms;            /* .. and closed when it does not answer within this */
     unsigned acquire_timeout_ms;         /* in the queue */
     unsigned connect_timeout_ms;         /* names, TCP, TLS and password together */
     unsigned statement_timeout_ms;       /* of calls that name none */
     unsigned idle_in_transaction_ms;     /* a session that sends nothing for so long is rolled back */
+    struct postgres_settings *older;     /* private to pool.c */
     bool batches;                        /* quick reads of one loop turn share a pipeline and a Sync (batch.h) */
 };
 
-/* 5 to 20 connections, 1,000 waiting, idle 30 s, life 30 min, acquire 5 s, connect 5 s, statements 30 s, idle in transaction 10 s. */
+/* 5 to 20 connections, 2 connecting, 1,000 waiting, idle 30 s, life 30 min, keepalive 30 s, ping 1 s, acquire 5 s, connect 5 s, statements 30 s, idle
+ * in transaction 10 s. */
 struct postgres_settings postgres_settings_default(void);
 
 /* A checked copy with one reference, for any thread to hold and release. FAIL_INVALID with `why` in words: libpq's, or about the sizes. */

@@ -257,7 +257,7 @@ static int run_command(lua_State *L)
 static void load_hook(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
-    if (clock_thread_cpu_ns() < LOAD_CPU_MS * UINT64_C(1000000))
+    if (clock_thread_cpu_ns() - vm_of(L)->load_began_ns < LOAD_CPU_MS * UINT64_C(1000000))
         return;
     luaL_where(L, 0); /* in a hook, level 0 is the function it interrupts */
     lua_pushfstring(L, "used %d s of CPU time while it was loaded: does it loop for ever?", LOAD_CPU_MS / 1000);
@@ -271,6 +271,7 @@ int script_vm_command(struct script_vm *vm, int argc, char **argv, const struct 
     struct command command = { vm, argc, argv };
     if (hooks)
         vm->hooks = *hooks;
+    vm->load_began_ns = clock_thread_cpu_ns();
     lua_sethook(L, load_hook, LUA_MASKCOUNT, LOAD_HOOK_COUNT);
     lua_pushcfunction(L, with_traceback);
     lua_pushcfunction(L, run_command);

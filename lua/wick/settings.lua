@@ -84,6 +84,10 @@ local pool = S.record({
   max_lifetime = S.duration { default = "30m", min = "1s", doc = "a connection is replaced after it (less up to 10 % at random)" },
   acquire_timeout = S.duration { default = "5s", min = "10ms", max = "10m", doc = "for a connection to become free; over it: 503" },
   connect_timeout = S.duration { default = "5s", min = "10ms", max = "5m", doc = "for a new connection, name look-up included" },
+  connecting_limit = S.int64 { default = 2, min = 1, max = 100, doc = "connections that are being opened at a time" },
+  max_uses = S.int64 { default = 0, min = 0, max = 1000000000, doc = "a connection is replaced after so many uses; 0: never" },
+  keepalive = S.duration { default = "30s", min = "0s", max = "1h", doc = "an idle connection is asked whether it lives after it; 0s: never" },
+  ping_timeout = S.duration { default = "1s", min = "10ms", max = "1m", doc = "for the answer to that; over it: closed" },
   max_waiting = S.int64 { default = 1000, min = 0, max = 100000, doc = "requests that may wait for a connection; over it: 503" },
   statement_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for one statement" },
   batch = S.boolean { default = true, doc = "statements of one moment share round trips; false: each goes alone" },
@@ -91,8 +95,8 @@ local pool = S.record({
     default = "10s", min = "100ms", max = "1h", doc = "a transaction that does nothing is rolled back after it",
   },
 }, {
-  order = { "min_size", "max_size", "max_waiting", "acquire_timeout", "connect_timeout", "idle_timeout", "max_lifetime",
-    "statement_timeout", "idle_in_transaction", "batch" },
+  order = { "min_size", "max_size", "max_waiting", "acquire_timeout", "connect_timeout", "connecting_limit", "idle_timeout",
+    "max_lifetime", "max_uses", "keepalive", "ping_timeout", "statement_timeout", "idle_in_transaction", "batch" },
   default = {}, doc = "Connections to PostgreSQL.",
   check = function(value)
     if value.min_size > value.max_size then

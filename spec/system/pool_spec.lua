@@ -3,6 +3,7 @@
 local wick = require "spec.support.wick"
 local servers = require "spec.support.servers"
 local http = require "spec.support.http"
+local process = require "spec.support.process"
 
 local plugin = [[
 local S = require "wick.schema"
@@ -72,6 +73,22 @@ describe("a route with group = true", function()
     postgres:query "truncate events"
     assert.same({ [201] = 100 }, post_all("/alone", ids(100)))
     assert.equal("100", postgres:query "select count(distinct xmin::text) from events")
+  end)
+
+  it("changes its size at SIGHUP, and not at all when the configuration has a mistake", function()
+    local path = server.dir .. "/config.lua"
+    local before = process.read_file(path)
+    local function hangup(text, words)
+      process.write_file(path, text)
+      server:signal "sighup"
+      assert.is_true(process.eventually(function() return server:log():find(words, 1, true) ~= nil end, 5000))
+    end
+    assert.equal(8, server:metric("wick_pg_pool_size", 'pool="primary"'))
+    hangup(before:gsub('%["max_size"%] = 8', '["max_size"] = 6'), "the pool follows the configuration")
+    assert.equal(6, server:metric("wick_pg_pool_size", 'pool="primary"'))
+    hangup(before:gsub('%["max_size"%] = 8', '["max_size"] = 2'), "nothing has changed")
+    assert.equal(6, server:metric("wick_pg_pool_size", 'pool="primary"'))
+    assert.equal(1, post_all("/alone", { 1 })[201])
   end)
 
   it("gives each request the answer that is its own", function()

@@ -4,6 +4,7 @@
 #include "postgres/batch.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 static struct postgres_settings settings;
@@ -284,6 +285,78 @@ static void a_killed_shared_pipeline_loses_no_read(void **state)
             drop_rows(&asked[i]);
         }
     }
+}
+
+static void a_connection_is_replaced_after_so_many_uses(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    settings.max_size = 1;
+    settings.max_uses = 3;
+    open_it();
+    int pid = atoi(run("select pg_backend_pid()")), same = 1;
+    while (atoi(run("select pg_backend_pid()")) == pid)
+        same++;
+    assert_int_equal(same, 3);
+    turn_until(2000, connections() == 1);
+}
+
+static void who_vanished_without_a_word_is_found_by_asking(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    settings.min_size = settings.max_size = 1;
+    settings.keepalive_ms = 100;
+    settings.ping_timeout_ms = slow_ms(100);
+    open_it();
+    int pid = atoi(run("select pg_backend_pid()"));
+    turn(600); /* asked several times, it answered */
+    assert_int_equal(atoi(run("select pg_backend_pid()")), pid);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    turn_until(3000, outside_int("select count(*) from pg_stat_activity where " OURS) == 2);
+    assert_int_not_equal(atoi(run("select pg_backend_pid()")), pid);
+    kill(pid, SIGCONT);
+    turn_until(3000, connections() == 1);
+}
+
+static void apply(void)
+{
+    char why[256] = "";
+    assert_int_equal(postgres_engine_apply(world.engine, &settings, why, sizeof why), FAIL_OK);
+}
+
+static void its_size_can_change_while_it_is_used(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    settings.min_size = 2;
+    settings.max_size = 4;
+    open_it();
+    struct leased leased[4];
+    struct sql_session *sessions[4];
+    for (int i = 0; i < 4; i++) {
+        sessions[i] = begin(&leased[i]);
+        run_in(sessions[i], "select 1");
+    }
+    settings.min_size = settings.max_size = 1;
+    apply();
+    turn(300);
+    assert_int_equal(connections(), 4); /* in use */
+    for (int i = 0; i < 4; i++) {
+        run_in(sessions[i], "select 2");
+        sql_session_end(sessions[i]);
+    }
+    turn_until(2000, connections() == 1);
+    settings.min_size = settings.max_size = 6;
+    apply();
+    turn_until(2000, connections() == 6);
+    settings.min_size = 7;
+    char why[256] = "";
+    assert_int_equal(postgres_engine_apply(world.engine, &settings, why, sizeof why), FAIL_INVALID);
+    assert_string_equal(why, "min_size 7 is above max_size 6");
 }
 
 enum { READS = 8 };
@@ -595,6 +668,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(killed_idle_back_ends_are_evicted_before_anyone_gets_them, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_killed_busy_read_is_run_again_and_a_write_is_not, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_killed_shared_pipeline_loses_no_read, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_connection_is_replaced_after_so_many_uses, set_up, close_world),
+        cmocka_unit_test_setup_teardown(who_vanished_without_a_word_is_found_by_asking, set_up, close_world),
+        cmocka_unit_test_setup_teardown(its_size_can_change_while_it_is_used, set_up, close_world),
         cmocka_unit_test_setup_teardown(quick_reads_share_a_connection_unless_they_go_alone, set_up, close_world),
         cmocka_unit_test_setup_teardown(without_a_server_it_opens_and_calls_fail_fast, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_name_without_an_address_is_said_so, set_up, close_world),
