@@ -439,6 +439,7 @@ static enum fail open_admin(struct app *app)
         .name = "tables", .is_required = true, .is_ready = are_tables_ready, .arg = app
     };
     app->check_redis = (struct serve_check){ .name = "redis", .is_ready = is_redis_ready, .arg = app };
+    serve_admin_engine(app->admin, app->sql);
     serve_admin_check(app->admin, &app->check_database);
     serve_admin_check(app->admin, &app->check_tables);
     if (app->worker_settings.redis)

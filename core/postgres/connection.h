@@ -48,6 +48,8 @@ struct postgres_connection {
     uint64_t opened_ms, quiet_since_ms, expires_ms;
     uint64_t heard_ms;                   /* when it was last seen to work */
     unsigned uses;                       /* leases */
+    uint64_t leased_ms;                  /* since when it is leased */
+    const char *holder;                  /* of the session that has it, for people; NULL: autocommit */
     struct timer deadline;               /* of opening */
     struct postgres_target target;
     void (*on_open)(struct postgres_connection *connection, bool is_open);

@@ -14,6 +14,7 @@
 #include "postgres/lane.h"
 #include "postgres/opening.h"
 #include "postgres/query.h"
+#include "postgres/report.h"
 #include "postgres/session.h"
 
 #include <assert.h>
@@ -74,6 +75,11 @@ static bool is_ready(struct sql_engine *base, char *why, size_t why_bytes)
     return postgres_pool_is_ready(&((struct postgres_engine *)base)->pool, why, why_bytes);
 }
 
+static void report(struct sql_engine *base, struct sql_report *report)
+{
+    postgres_report_pool(&((struct postgres_engine *)base)->pool, report);
+}
+
 /* --- opening -------------------------------------------------------------------------------------------------- */
 
 static void on_upkeep(void *arg)
@@ -104,6 +110,7 @@ static const struct sql_engine_ops ops = {
     .session_run = postgres_session_run,
     .session_end = postgres_session_end,
     .is_ready = is_ready,
+    .report = report,
     .close = close_engine,
 };
 

@@ -233,6 +233,8 @@ void postgres_lane_start(struct postgres_connection *connection, struct sql_call
     struct postgres_lane *lane = connection->lane;
     connection->user = &postgres_lane_user;
     connection->uses++;
+    connection->leased_ms = loop_now_ms(lane->loop);
+    connection->holder = NULL;
     if (call->state & POSTGRES_CALL_LEASE)
         postgres_session_lease(connection, call);
     else if (call->state & POSTGRES_CALL_GROUP)

@@ -11,6 +11,9 @@ enum { POSTGRES_METER_REASONS = 8 };
 
 struct postgres_counts {
     unsigned idle, used, opening, waiting;
+    uint64_t oldest_wait_ms;
+    bool is_broken;                      /* the breaker refuses to connect */
+    struct sql_error error;              /* of the last attempt to connect, where it failed */
 };
 
 struct postgres_meter {

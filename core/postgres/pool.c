@@ -390,6 +390,17 @@ bool postgres_pool_is_ready(struct postgres_pool *pool, char *why, size_t why_by
     return is_ready;
 }
 
+static uint64_t oldest_wait_ms(const struct postgres_pool *pool)
+{
+    uint64_t now_ns = clock_mono_ns(), oldest_ns = now_ns;
+    for (unsigned i = 0; i < pool->lane_count; i++) {
+        const struct sql_call *call = postgres_queue_oldest(&pool->lanes[i]);
+        if (call && call->submitted_ns < oldest_ns)
+            oldest_ns = call->submitted_ns;
+    }
+    return (now_ns - oldest_ns) / 1000000u;
+}
+
 void postgres_pool_count(struct postgres_pool *pool, struct postgres_counts *out)
 {
     postgres_pool_lock(pool);
@@ -402,6 +413,9 @@ void postgres_pool_count(struct postgres_pool *pool, struct postgres_counts *out
         .opening = pool->opening,
         .used = pool->total - pool->opening - idle,
         .waiting = atomic_load_explicit(&pool->waiting, memory_order_relaxed),
+        .oldest_wait_ms = oldest_wait_ms(pool),
+        .is_broken = breaker_is_open(&pool->breaker, clock_mono_ms()),
+        .error = pool->error,
     };
     postgres_pool_unlock(pool);
 }

@@ -18,7 +18,7 @@ enum { POSTGRES_ORDER_SLACK_MS = 5, POSTGRES_UPKEEP_MS = 200, POSTGRES_CONFIG_HO
 enum { POSTGRES_FRESH_MS = 1 };   /* idle for longer: look at the socket before giving it out, the loop may not have done so lately */
 
 struct postgres_pool {
-    struct postgres_settings *_Atomic settings;   /* in force; owned, with all that were before (settings->older): other threads may read them */
+    struct postgres_settings *_Atomic settings;   /* in force; owned, as are those before (settings->older) */
     struct postgres_lane *lanes;
     unsigned lane_count;
     struct postgres_meter meter;

@@ -83,6 +83,8 @@ static void on_lost(struct postgres_connection *connection)
 
 static const struct postgres_user reset_user = { on_call, on_quiet, on_lost };
 
+bool postgres_reset_has(const struct postgres_connection *connection) { return connection->user == &reset_user; }
+
 static void on_deadline(void *arg) { give_up(arg, "the connection could not be cleaned in time"); }
 
 void postgres_reset(struct postgres_connection *connection)

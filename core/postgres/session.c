@@ -27,6 +27,7 @@ struct postgres_session {
     struct sql_call *running;
     struct timer idle;
     struct sql_error why;
+    const char *holder;
     bool has_begun, is_read_only;
 };
 
@@ -71,6 +72,7 @@ void postgres_session_begin(struct postgres_lane *lane, struct sql_engine *engin
     session->lane = lane;
     session->lease = lease;
     session->is_read_only = lease->read_only;
+    session->holder = lease->holder;
     list_init(&session->calls);
     lane->sessions++;
     session->waiter = (struct sql_call){
@@ -103,6 +105,7 @@ static void fail_calls(struct postgres_session *session)
 static void break_off(struct postgres_session *session)
 {
     timer_stop(&session->idle);
+    session->connection->holder = NULL;
     session->connection = NULL;
     fail_calls(session);
 }
@@ -174,6 +177,7 @@ void postgres_session_lease(struct postgres_connection *connection, struct sql_c
     session->connection = connection;
     connection->user = &session_user;
     connection->user_data = session;
+    connection->holder = session->holder;
     watch_idle(session);
     metric_observe(session->lane->pool->meter.acquire, clock_mono_ns() - waiter->submitted_ns);
     postgres_lane_finish(session->lane, waiter, FAIL_OK);
@@ -266,6 +270,7 @@ void postgres_session_end(struct sql_session *base)
     lane->sessions--;
     if (!connection)
         return;
+    connection->holder = NULL;
     if (postgres_query_is_quiet(connection) && !connection->is_cancelling)
         postgres_lane_give_back(connection);
     else

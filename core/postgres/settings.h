@@ -27,8 +27,8 @@ struct postgres_settings {
     bool batches;                        /* quick reads of one loop turn share a pipeline and a Sync (batch.h) */
 };
 
-/* 5 to 20 connections, 2 connecting, 1,000 waiting, idle 30 s, life 30 min, keepalive 30 s, ping 1 s, acquire 5 s, connect 5 s, statements 30 s, idle
- * in transaction 10 s. */
+/* 5 to 20 connections, 2 connecting, 1,000 waiting, idle 30 s, life 30 min, keepalive 30 s, ping 1 s, acquire 5 s, connect 5 s, statements
+ * 30 s, idle in transaction 10 s. */
 struct postgres_settings postgres_settings_default(void);
 
 /* A checked copy with one reference, for any thread to hold and release. FAIL_INVALID with `why` in words: libpq's, or about the sizes. */

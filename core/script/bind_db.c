@@ -274,6 +274,7 @@ static int run_alone(lua_State *L, const char *what, enum db_want want)
     db_op_read(L, op, 2);
     op->call.timeout_ms = task_left_ms(task, 0);
     op->call.read_only = is_read(task, op);
+    op->call.holder = task->route ? task->route->name : NULL;
     op->call.alone = task->route && task->route->is_alone;
     op->call.shares_commit = shares_commit(task, op);
     sql_run(engine, &op->call);

@@ -258,14 +258,23 @@ static void push_libraries(lua_State *L)
 static int open_native(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "route_add", route_add },        { "cx", native_cx },
-        { "spawn", native_spawn },         { "settings", native_settings },
-        { "serve", native_serve },         { "env", native_env },
-        { "read_file", native_read_file }, { "list", native_list },
-        { "stat", native_stat },           { "is_tty", native_is_tty },
-        { "write", native_write },         { "match_check", native_match_check },
-        { "statement", native_statement }, { "load_plugin_chunk", sandbox_load },
-        { "traceback", task_traceback },   { NULL, NULL },
+        { "route_add", route_add },
+        { "cx", native_cx },
+        { "spawn", native_spawn },
+        { "settings", native_settings },
+        { "serve", native_serve },
+        { "env", native_env },
+        { "ask", script_ask },
+        { "read_file", native_read_file },
+        { "list", native_list },
+        { "stat", native_stat },
+        { "is_tty", native_is_tty },
+        { "write", native_write },
+        { "match_check", native_match_check },
+        { "statement", native_statement },
+        { "load_plugin_chunk", sandbox_load },
+        { "traceback", task_traceback },
+        { NULL, NULL },
     };
     luaL_newlib(L, functions);
     bind_json_push(L);

@@ -122,9 +122,11 @@ int tx_begin(lua_State *L)
     struct db_op *op = db_op_take(L, task);
     op->tx = tx;
     op->wait.cancel = begin_cancel;
-    op->lease = (struct sql_lease){
-        .timeout_ms = task_left_ms(task, timeout_ms), .read_only = read_only, .on_lease = on_lease, .arg = op
-    };
+    op->lease = (struct sql_lease){ .timeout_ms = task_left_ms(task, timeout_ms),
+                                    .read_only = read_only,
+                                    .holder = task->route ? task->route->name : NULL,
+                                    .on_lease = on_lease,
+                                    .arg = op };
     sql_begin(vm->services.sql, &op->lease);
     return task_await(L, &op->wait, begin_done);
 }

@@ -109,6 +109,8 @@ void bind_cache_free(struct script_vm *vm);
 /* settings.c: the table on top becomes the settings. [-1, +0] */
 void settings_keep(lua_State *L);
 
+int script_ask(lua_State *L);             /* ask.c: native.ask(host, port, path) */
+
 /* sandbox.c */
 void sandbox_open(lua_State *L);          /* strict globals, closed string metatable */
 int sandbox_load(lua_State *L);           /* native.load_plugin_chunk(text, chunkname, environment) -> function | nil, why */

@@ -1,7 +1,7 @@
-/* admin.c - what operators' tools ask: /healthz, /readyz, /metrics, on a listener of their own.
+/* admin.c - what operators' tools ask: /healthz, /readyz, /metrics, /admin/pool, on a listener of their own.
  *
- * DESIGN  Runs on the main loop, never on a worker's, so it answers while workers are busy. Nothing here waits: checks say
- *         what they know already.
+ * DESIGN  Runs on the main loop, never on a worker's, so it answers while workers are busy. Checks say what they know already; only
+ *         /admin/pool asks the other loops, one question at a time: who asks meanwhile is told to come again.
  * Path:   http/conn > http/route > [serve/admin]
  */
 #include "serve/admin.h"
@@ -23,7 +23,10 @@ struct serve_admin {
     struct http_handler handler;
     struct list checks;
     struct buf metrics;
-    bool is_draining;
+    struct sql_engine *engine;
+    struct sql_report report;
+    struct http_request *asker;              /* of the report that is being made; NULL: none, or it has left */
+    bool is_reporting, is_draining, is_shut; /* shut: free it when the report has come */
     void (*on_closed)(void *arg);
     void *arg;
 };
@@ -88,10 +91,54 @@ static void answer_metrics(struct serve_admin *admin, struct http_request *reque
                           &(struct http_problem){ .status = 500, .detail = STR("the metrics do not fit in 16 MiB") });
 }
 
+static void on_report(struct sql_report *report);
+static void finish_close(struct serve_admin *admin);
+
+static void answer_pool(struct serve_admin *admin, struct http_request *request)
+{
+    if (!admin->engine || admin->is_reporting) {
+        http_problem_send(request, &(struct http_problem){ .status = 503,
+                                                           .retry_after_s = 1,
+                                                           .detail = STR("another look at the pool is under way") });
+        return;
+    }
+    buf_reset(&admin->report.json);
+    admin->is_reporting = true;
+    admin->asker = request;
+    admin->report.on_done = on_report;
+    admin->report.arg = admin;
+    admin->engine->ops->report(admin->engine, &admin->report);
+}
+
+/* The loops have all told. */
+static void on_report(struct sql_report *report)
+{
+    struct serve_admin *admin = report->arg;
+    struct http_request *request = admin->asker;
+    admin->is_reporting = false;
+    admin->asker = NULL;
+    if (admin->is_shut) {
+        finish_close(admin);
+        return;
+    }
+    if (request && report->fail)
+        http_problem_send(request, &(struct http_problem){ .status = 500, .detail = STR("no memory for the report") });
+    else if (request)
+        send_text(request, 200, STR("application/json"), str_make(report->json.data, report->json.len));
+}
+
+static void on_abort(void *arg, struct http_request *request)
+{
+    struct serve_admin *admin = arg;
+    if (admin->asker == request)
+        admin->asker = NULL;
+}
+
 static const struct admin_route routes[] = {
     { "/healthz", answer_healthz },
     { "/readyz", answer_readyz },
     { "/metrics", answer_metrics },
+    { "/admin/pool", answer_pool },
 };
 
 static void on_request(void *arg, struct http_request *request)
@@ -109,8 +156,9 @@ static void on_request(void *arg, struct http_request *request)
     case HTTP_MATCH_NONE:
     case HTTP_MATCH_PARAM:
         http_problem_send(
-            request, &(struct http_problem){
-                         .status = 404, .detail = STR("the admin listener knows /healthz, /readyz and /metrics") });
+            request,
+            &(struct http_problem){
+                .status = 404, .detail = STR("the admin listener knows /healthz, /readyz, /metrics and /admin/pool") });
     }
 }
 
@@ -118,6 +166,7 @@ static void free_admin(struct serve_admin *admin)
 {
     http_router_close(admin->router);
     buf_clear(&admin->metrics);
+    buf_clear(&admin->report.json);
     mem_free(admin);
 }
 
@@ -129,7 +178,9 @@ enum fail serve_admin_open(struct loop *loop, const char *host, int port, struct
         return FAIL_NOMEM;
     list_init(&admin->checks);
     buf_init(&admin->metrics, MEM_SERVE, METRICS_BYTES_MAX);
-    admin->handler = (struct http_handler){ .arg = admin, .on_request = on_request };
+    buf_init(&admin->report.json, MEM_SERVE, SQL_REPORT_BYTES_MAX);
+    admin->report.loop = loop;
+    admin->handler = (struct http_handler){ .arg = admin, .on_request = on_request, .on_abort = on_abort };
     enum fail fail = http_router_open(&admin->router);
     for (size_t i = 0; !fail && i < sizeof routes / sizeof *routes; i++)
         fail = http_router_add(admin->router, HTTP_GET, str_of(routes[i].path), &routes[i], why, why_bytes);
@@ -154,6 +205,8 @@ void serve_admin_check(struct serve_admin *admin, struct serve_check *check)
     list_push_back(&admin->checks, &check->node);
 }
 
+void serve_admin_engine(struct serve_admin *admin, struct sql_engine *engine) { admin->engine = engine; }
+
 void serve_admin_draining(struct serve_admin *admin) { admin->is_draining = true; }
 
 int serve_admin_port(const struct serve_admin *admin) { return http_server_port(admin->server); }
@@ -171,6 +224,13 @@ void serve_admin_close(struct serve_admin *admin, void (*on_closed)(void *arg), 
 static void on_server_closed(void *arg)
 {
     struct serve_admin *admin = arg;
+    admin->is_shut = true;
+    if (!admin->is_reporting)
+        finish_close(admin);
+}
+
+static void finish_close(struct serve_admin *admin)
+{
     void (*on_closed)(void *arg) = admin->on_closed;
     void *closed_arg = admin->arg;
     free_admin(admin);

@@ -14,6 +14,7 @@
 #ifndef SQL_ENGINE_H
 #define SQL_ENGINE_H
 
+#include "base/buf.h"
 #include "base/fail.h"
 #include "base/list.h"
 #include "loop/loop.h"
@@ -32,6 +33,7 @@ struct sql_call {
     unsigned param_count;
     unsigned timeout_ms;                   /* from submit to on_done, queueing included; 0: the engine's default */
     size_t bytes_max;                      /* a larger result ends with 54000; 0: 64 MiB */
+    const char *holder;                    /* for people: who asks, such as the name of a route; lives until on_done, or NULL */
     bool read_only;                        /* declared: may be retried, batched, sent to a replica */
     bool alone;                            /* shares no round trip with others, however quick it is */
     bool shares_commit;                    /* one commit for those of a turn; each is run again alone if it fails */
@@ -54,6 +56,7 @@ struct sql_call {
 /* Asks for a session. on_lease comes once: with session set on FAIL_OK. */
 struct sql_lease {
     unsigned timeout_ms;
+    const char *holder;                    /* as in a call; lives until sql_session_end */
     bool read_only;
     void (*on_lease)(struct sql_lease *lease);
     void *arg;
@@ -69,6 +72,17 @@ struct sql_lease {
     int state;
 };
 
+/* A look at the engine for people: JSON, made on the loops that know. */
+enum { SQL_REPORT_BYTES_MAX = 4 << 20 };
+struct sql_report {
+    struct loop *loop;                     /* on_done comes here, exactly once, never from within */
+    struct buf json;                       /* initialised by the caller, and theirs to clear */
+    void (*on_done)(struct sql_report *report);
+    void *arg;
+    enum fail fail;
+    struct loop_task task;                 /* the engine's */
+};
+
 struct sql_engine_ops {
     const char *dialect;                                              /* "postgres" or "sqlite" */
     void (*run)(struct sql_engine *engine, struct sql_call *call);
@@ -82,6 +96,7 @@ struct sql_engine_ops {
     void (*session_end)(struct sql_session *session);                 /* the session is gone for the caller at once */
     /* A statement answered lately, or at least a connection is there: for /readyz. why is filled otherwise. */
     bool (*is_ready)(struct sql_engine *engine, char *why, size_t why_bytes);
+    void (*report)(struct sql_engine *engine, struct sql_report *report);
     /* Asks running calls to end (cancelled after drain_ms), closes connections, ends threads. Call on the main thread
      * when all loops that used it still turn; on_closed posts to `loop`. */
     void (*close)(struct sql_engine *engine, struct loop *loop, unsigned drain_ms, void (*on_closed)(void *arg), void *arg);

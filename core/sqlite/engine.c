@@ -228,6 +228,25 @@ static void engine_close(struct sql_engine *base, struct loop *loop, unsigned dr
     pthread_mutex_unlock(&engine->lock);
 }
 
+static void tell_report(void *arg)
+{
+    struct sql_report *report = arg;
+    report->on_done(report);
+}
+
+static void report(struct sql_engine *base, struct sql_report *report)
+{
+    struct sqlite_stats stats = sqlite_engine_stats(base);
+    struct sqlite_engine *engine = (void *)base;
+    buf_addf(&report->json,
+             "{\"engine\":\"sqlite\",\"threads\":%u,\"reads\":%llu,\"writes\":%llu,\"commits\":%llu,\"busy\":%llu}",
+             engine->worker_count, (unsigned long long)stats.reads, (unsigned long long)stats.writes,
+             (unsigned long long)stats.commits, (unsigned long long)stats.busy);
+    report->fail = buf_ok(&report->json) ? FAIL_OK : FAIL_NOMEM;
+    report->task = (struct loop_task){ .run = tell_report, .arg = report };
+    loop_post(report->loop, &report->task);
+}
+
 static const struct sql_engine_ops ops = {
     .dialect = "sqlite",
     .run = sqlite_engine_run,
@@ -238,6 +257,7 @@ static const struct sql_engine_ops ops = {
     .session_run = sqlite_session_run,
     .session_end = sqlite_session_end,
     .is_ready = is_ready,
+    .report = report,
     .close = engine_close,
 };
 

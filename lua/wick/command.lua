@@ -7,7 +7,7 @@ local native = require "wick.native"
 
 local command = {}
 
-local NAMES = { "serve", "check", "routes", "config", "version" } -- every command, in the order of the help
+local NAMES = { "serve", "check", "routes", "config", "pool", "version" } -- every command, in the order of the help
 
 --- Exit codes, named.
 command.OK, command.FAILED, command.USAGE, command.CONFIGURATION = 0, 1, 2, 78

@@ -86,7 +86,9 @@ local pool = S.record({
   connect_timeout = S.duration { default = "5s", min = "10ms", max = "5m", doc = "for a new connection, name look-up included" },
   connecting_limit = S.int64 { default = 2, min = 1, max = 100, doc = "connections that are being opened at a time" },
   max_uses = S.int64 { default = 0, min = 0, max = 1000000000, doc = "a connection is replaced after so many uses; 0: never" },
-  keepalive = S.duration { default = "30s", min = "0s", max = "1h", doc = "an idle connection is asked whether it lives after it; 0s: never" },
+  keepalive = S.duration {
+    default = "30s", min = "0s", max = "1h", doc = "an idle connection is asked whether it lives after it; 0s: never",
+  },
   ping_timeout = S.duration { default = "1s", min = "10ms", max = "1m", doc = "for the answer to that; over it: closed" },
   max_waiting = S.int64 { default = 1000, min = 0, max = 100000, doc = "requests that may wait for a connection; over it: 503" },
   statement_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for one statement" },

@@ -1,5 +1,6 @@
 -- What routes say of their statements, seen from outside: which of them share a commit.
 
+local cjson = require "cjson"
 local wick = require "spec.support.wick"
 local servers = require "spec.support.servers"
 local http = require "spec.support.http"
@@ -16,6 +17,13 @@ return {
   name = "events", version = "1.0.0", schema = "schema",
   routes = {
     { "POST", "/events", name = "event_add", body = Event, group = true, handler = add },
+    { "GET", "/slow", name = "slow_read", handler = function(req, cx) return cx.db:one "select pg_sleep(1)::text as slept" end },
+    { "GET", "/held", name = "held_open", handler = function(req, cx)
+        local tx <close> = cx.db:begin()
+        tx:one "select 1 as n"
+        cx.sleep(1000)
+        tx:commit()
+      end },
     { "POST", "/alone", name = "event_add_alone", body = Event, handler = add },
   },
 }
@@ -48,7 +56,8 @@ describe("a route with group = true", function()
     for i = 1, #ids do conns[i] = assert(http.connect(server.port)) end
     for i, id in ipairs(ids) do
       local body = ('{"id":%d,"text":"event %d"}'):format(id, id)
-      conns[i]:send(("POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"):format(path, #body, body))
+      local head = "POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+      conns[i]:send(head:format(path, #body) .. body)
     end
     for _, conn in ipairs(conns) do
       local status = assert(conn:response()).status
@@ -89,6 +98,42 @@ describe("a route with group = true", function()
     hangup(before:gsub('%["max_size"%] = 8', '["max_size"] = 2'), "nothing has changed")
     assert.equal(6, server:metric("wick_pg_pool_size", 'pool="primary"'))
     assert.equal(1, post_all("/alone", { 1 })[201])
+    process.write_file(path, before)
+  end)
+
+  it("shows what its connections are doing", function()
+    local slow, held = server:connect(), server:connect()
+    slow:send "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
+    held:send "GET /held HTTP/1.1\r\nHost: a\r\n\r\n"
+    local holders
+    local pool = process.eventually(function()
+      local now = server:admin "/admin/pool":json()
+      holders = {}
+      for _, one in ipairs(now.connections) do
+        if one.holder and one.for_ms >= 50 then holders[one.holder] = one end
+      end
+      return now.states.used == 2 and holders.slow_read and holders.held_open and now
+    end)
+    assert.equal("postgres", pool.engine)
+    assert.equal(0, pool.waiting)
+    assert.equal("closed", pool.breaker)
+    assert.equal("select pg_sleep(1)::text as slept", holders.slow_read.statement)
+    assert.is_nil(holders.held_open.statement) -- between two statements
+    assert.is_true(pool.longest_hold_ms >= 50)
+    local shown = process.run { wick.binary(), "pool", "--config", server.config_path }
+    assert.equal(0, shown.code)
+    assert.matches("pool primary: %d+ of 6 connections %(at least 4%): 2 used, %d+ idle", shown.out)
+    assert.matches("used +[%d.]+ m?s +%d+  slow_read\n +select pg_sleep%(1%)::text as slept", shown.out)
+    for line in shown.out:gmatch "[^\n]+" do assert.is_true(#line <= 80) end
+    local json = process.run { wick.binary(), "pool", "--json", "--config", server.config_path }.out
+    assert.equal(pool.pool, cjson.decode(json).pool)
+    assert.equal(200, slow:response().status)
+    assert.equal(204, held:response().status)
+  end)
+
+  it("is said not to be there when it is not", function()
+    local other = process.run { wick.binary(), "pool", "--config", "spec/support/nowhere.lua" }
+    assert.equal(78, other.code)
   end)
 
   it("gives each request the answer that is its own", function()
