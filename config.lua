@@ -77,6 +77,8 @@ return {
 --      pool = {
 --        min_size            = 5,      -- connections kept open (0 to 1000)
 --        max_size            = 20,     -- connections at most, for the whole process (1 to 1000)
+--        autosize            = false,  -- the size is found by trying, from min_size to max_size
+--        share               = 80,     -- percent of the server's max_connections that autosize may use (1 to 100)
 --        max_waiting         = 1000,   -- requests that may wait for a connection; over it: 503 (0 to 100000)
 --        acquire_timeout     = "5s",   -- for a connection to become free; over it: 503 (10ms to 10m)
 --        connect_timeout     = "5s",   -- for a new connection, name look-up included (10ms to 5m)

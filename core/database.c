@@ -70,6 +70,8 @@ static struct postgres_settings postgres_settings_of(struct script_vm *vm)
     settings.conninfo = url.len ? url.data : ""; /* a Lua string: a zero ends it */
     settings.min_size = option_unsigned(vm, "database.postgres.pool.min_size");
     settings.max_size = option_unsigned(vm, "database.postgres.pool.max_size");
+    settings.autosize = script_setting_bool(vm, "database.postgres.pool.autosize");
+    settings.share_percent = option_unsigned(vm, "database.postgres.pool.share");
     settings.connecting_limit = option_unsigned(vm, "database.postgres.pool.connecting_limit");
     settings.max_uses = option_unsigned(vm, "database.postgres.pool.max_uses");
     settings.max_waiting = option_unsigned(vm, "database.postgres.pool.max_waiting");

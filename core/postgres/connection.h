@@ -48,7 +48,7 @@ struct postgres_connection {
     uint64_t opened_ms, quiet_since_ms, expires_ms;
     uint64_t heard_ms;                   /* when it was last seen to work */
     unsigned uses;                       /* leases */
-    uint64_t leased_ms;                  /* since when it is leased */
+    uint64_t leased_ms, leased_ns;       /* since when it is leased; ns for autosize alone, 0: not measured */
     const char *holder;                  /* of the session that has it, for people; NULL: autocommit */
     struct timer deadline;               /* of opening */
     struct postgres_target target;

@@ -235,6 +235,7 @@ void postgres_lane_start(struct postgres_connection *connection, struct sql_call
     connection->uses++;
     connection->leased_ms = loop_now_ms(lane->loop);
     connection->holder = NULL;
+    postgres_sizing_lease(connection, call);
     if (call->state & POSTGRES_CALL_LEASE)
         postgres_session_lease(connection, call);
     else if (call->state & POSTGRES_CALL_GROUP)

@@ -20,7 +20,7 @@ static const char *const classes[] = { "08", "22", "23", "25", "40", "42", "57",
 static const struct {
     const char *word;
     bool is_orderly;
-} reasons[POSTGRES_METER_REASONS] = { { "age", true },    { "idle", true },    { "uses", true },  { "resize", true },
+} reasons[POSTGRES_METER_REASONS] = { { "age", true },     { "idle", true },  { "uses", true },  { "resize", true },
                                       { "closing", true }, { "lost", false }, { "ping", false }, { "reset", false } };
 
 static void collect(void *arg)
@@ -37,6 +37,7 @@ static void collect(void *arg)
         metric_set(meter->opening, counts.opening);
         metric_set(meter->waiters, counts.waiting);
         metric_set(meter->size, meter->pool->settings->max_size);
+        metric_set(meter->limit, postgres_sizing_limit(&meter->pool->sizing));
     }
     pthread_mutex_unlock(&mutex);
 }
@@ -62,6 +63,9 @@ static void open_gauges(struct postgres_meter *meter, struct labels *labels, con
     meter->used = metric_gauge(name, help, label(labels, pool, "state", "used"));
     meter->opening = metric_gauge(name, help, label(labels, pool, "state", "connecting"));
     meter->size = metric_gauge("wick_pg_pool_size", "Connections the pool may have.", label(labels, pool, NULL, NULL));
+    meter->limit = metric_gauge("wick_pg_pool_limit",
+                                "Connections the pool may have right now: what autosize has found, else the size.",
+                                label(labels, pool, NULL, NULL));
     meter->waiters = metric_gauge("wick_pg_pool_waiters", "Calls that wait for a connection.",
                                   label(labels, pool, NULL, NULL));
 }
@@ -78,6 +82,10 @@ static void open_counters(struct postgres_meter *meter, struct labels *labels, c
     meter->failed_to_open = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", "failed"));
     meter->rows = metric_counter("wick_pg_query_rows_total", "Rows returned or changed.",
                                  label(labels, pool, NULL, NULL));
+    for (int i = 0; i < POSTGRES_SIZE_REASONS; i++)
+        meter->sizings[i] = metric_counter(
+            "wick_pg_pool_autosize_total", "Steps of autosize by what they decided.",
+            label(labels, pool, "reason", postgres_autosize_word((enum postgres_autosize_reason)i)));
     for (size_t i = 0; i < POSTGRES_METER_REASONS; i++)
         meter->closed[i] = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", reasons[i].word));
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)

@@ -3,6 +3,7 @@
 #define POSTGRES_METER_H
 
 #include "metrics/metrics.h"
+#include "postgres/autosize.h"
 #include "sql/engine.h"
 
 struct postgres_pool;
@@ -19,9 +20,10 @@ struct postgres_counts {
 struct postgres_meter {
     struct postgres_pool *pool;
     struct list node;                    /* of all meters */
-    struct metric_gauge *idle, *used, *opening, *size, *waiters;
+    struct metric_gauge *idle, *used, *opening, *size, *limit, *waiters;
     struct metric_histogram *acquire, *query;
     struct metric_counter *timeouts, *refused, *failed_to_open, *rows;
+    struct metric_counter *sizings[POSTGRES_SIZE_REASONS];
     struct metric_counter *closed[POSTGRES_METER_REASONS];
     struct metric_counter *errors[8];
 };

@@ -29,6 +29,7 @@ enum fail postgres_pool_init(struct postgres_pool *pool, struct postgres_setting
         return FAIL_NOMEM;
     pool->settings = settings;
     postgres_opening_init(pool);
+    postgres_sizing_init(pool);
     postgres_meter_open(&pool->meter, pool, settings->name);
     return FAIL_OK;
 }
@@ -246,6 +247,7 @@ void postgres_pool_release(struct postgres_connection *connection)
 {
     struct postgres_lane *lane = connection->lane;
     struct postgres_pool *pool = lane->pool;
+    postgres_sizing_release(connection);
     bool was_pinged = connection->user == &postgres_ping_user; /* which is no use */
     connection->heard_ms = loop_now_ms(lane->loop);
     if (!was_pinged)
@@ -253,7 +255,7 @@ void postgres_pool_release(struct postgres_connection *connection)
     const char *reason = reason_to_end(connection);
     connection->user = &postgres_lane_user;
     postgres_pool_lock(pool);
-    if (!reason && pool->total > pool->settings->max_size)
+    if (!reason && pool->total > postgres_sizing_limit(&pool->sizing))
         reason = "resize";
     struct sql_call *call = reason ? NULL : postgres_queue_next(lane);
     struct postgres_lane *destination = call ? postgres_call_lane(call) : NULL;
@@ -317,7 +319,7 @@ static const char *reason_to_take(const struct postgres_connection *connection, 
     const struct postgres_settings *settings = pool->settings;
     if (connection->expires_ms && now_ms >= connection->expires_ms)
         return "age";
-    if (pool->total > settings->max_size)
+    if (pool->total > postgres_sizing_limit(&pool->sizing))
         return "resize";
     if (settings->idle_timeout_ms && pool->total > settings->min_size &&
         now_ms - connection->quiet_since_ms >= settings->idle_timeout_ms)
@@ -370,6 +372,7 @@ static void serve(struct postgres_lane *lane)
 void postgres_pool_upkeep(struct postgres_lane *lane)
 {
     const char *reason = "";
+    postgres_sizing_look(lane);
     struct postgres_connection *overdue = find_overdue(lane, &reason);
     if (overdue && strcmp(reason, POSTGRES_FOR_A_PING) == 0)
         postgres_ping(overdue);

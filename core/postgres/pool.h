@@ -10,6 +10,7 @@
 #include "base/breaker.h"
 #include "postgres/connection.h"
 #include "postgres/meter.h"
+#include "postgres/sizing.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,6 +23,7 @@ struct postgres_pool {
     struct postgres_lane *lanes;
     unsigned lane_count;
     struct postgres_meter meter;
+    struct postgres_sizing sizing;           /* how many connections there may be now */
     atomic_uint waiting;                     /* calls in all queues; changed under the mutex, read without */
     atomic_bool is_closing;
     /* under the mutex */

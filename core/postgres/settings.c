@@ -26,6 +26,7 @@ struct postgres_settings postgres_settings_default(void)
         .application_name = "wick",
         .min_size = 5,
         .max_size = 20,
+        .share_percent = 80,
         .connecting_limit = 2,
         .max_waiting = 1000,
         .idle_timeout_ms = 30 * 1000,

@@ -84,6 +84,8 @@ local pool = S.record({
   max_lifetime = S.duration { default = "30m", min = "1s", doc = "a connection is replaced after it (less up to 10 % at random)" },
   acquire_timeout = S.duration { default = "5s", min = "10ms", max = "10m", doc = "for a connection to become free; over it: 503" },
   connect_timeout = S.duration { default = "5s", min = "10ms", max = "5m", doc = "for a new connection, name look-up included" },
+  autosize = S.boolean { default = false, doc = "the size is found by trying, from min_size to max_size" },
+  share = S.int64 { default = 80, min = 1, max = 100, doc = "percent of the server's max_connections that autosize may use" },
   connecting_limit = S.int64 { default = 2, min = 1, max = 100, doc = "connections that are being opened at a time" },
   max_uses = S.int64 { default = 0, min = 0, max = 1000000000, doc = "a connection is replaced after so many uses; 0: never" },
   keepalive = S.duration {
@@ -97,8 +99,8 @@ local pool = S.record({
     default = "10s", min = "100ms", max = "1h", doc = "a transaction that does nothing is rolled back after it",
   },
 }, {
-  order = { "min_size", "max_size", "max_waiting", "acquire_timeout", "connect_timeout", "connecting_limit", "idle_timeout",
-    "max_lifetime", "max_uses", "keepalive", "ping_timeout", "statement_timeout", "idle_in_transaction", "batch" },
+  order = { "min_size", "max_size", "autosize", "share", "max_waiting", "acquire_timeout", "connect_timeout", "connecting_limit",
+    "idle_timeout", "max_lifetime", "max_uses", "keepalive", "ping_timeout", "statement_timeout", "idle_in_transaction", "batch" },
   default = {}, doc = "Connections to PostgreSQL.",
   check = function(value)
     if value.min_size > value.max_size then

@@ -359,6 +359,41 @@ static void its_size_can_change_while_it_is_used(void **state)
     assert_string_equal(why, "min_size 7 is above max_size 6");
 }
 
+static void keep_sleeping(struct sql_call *call)
+{
+    assert_int_equal(call->fail, FAIL_OK);
+    sql_rows_free(call->rows);
+    struct asked *asked = call->arg;
+    if (asked->is_done)
+        asked->order = ++orders;
+    else
+        ask(asked, "select pg_sleep(0.02)", false), asked->call.on_done = keep_sleeping;
+}
+
+static void its_size_is_found_by_trying(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    settings.min_size = 2;
+    settings.max_size = 24;
+    settings.autosize = true;
+    open_it();
+    static struct asked sleepers[32];
+    orders = 0;
+    for (int i = 0; i < 32; i++) {
+        ask(&sleepers[i], "select pg_sleep(0.02)", false);
+        sleepers[i].call.on_done = keep_sleeping;
+    }
+    turn_until(15000, connections() >= 12); /* each one more gets more done: the server only sleeps */
+    settings.max_size = 8;
+    apply();
+    turn_until(3000, connections() <= 8);
+    for (int i = 0; i < 32; i++)
+        sleepers[i].is_done = true;
+    turn_until(3000, orders == 32);
+}
+
 enum { READS = 8 };
 
 /* How many back ends answered the reads of one turn. */
@@ -671,6 +706,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_connection_is_replaced_after_so_many_uses, set_up, close_world),
         cmocka_unit_test_setup_teardown(who_vanished_without_a_word_is_found_by_asking, set_up, close_world),
         cmocka_unit_test_setup_teardown(its_size_can_change_while_it_is_used, set_up, close_world),
+        cmocka_unit_test_setup_teardown(its_size_is_found_by_trying, set_up, close_world),
         cmocka_unit_test_setup_teardown(quick_reads_share_a_connection_unless_they_go_alone, set_up, close_world),
         cmocka_unit_test_setup_teardown(without_a_server_it_opens_and_calls_fail_fast, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_name_without_an_address_is_said_so, set_up, close_world),
