@@ -8,6 +8,9 @@
 
 #include "base/json.h"
 #include "http/reply.h"
+#include "http/route.h"
+
+#include <stdio.h>
 
 static void add_member(struct buf *out, const char *name, struct str text)
 {
@@ -82,4 +85,20 @@ void http_problem_send(struct http_request *request, const struct http_problem *
     };
     buf_clear(&text);
     http_reply_send(request, &reply);
+}
+
+void http_problem_method(struct http_request *request, unsigned methods)
+{
+    char allow[64], line[80];
+    http_allow_header(methods, allow);
+    struct str field = { line, (size_t)snprintf(line, sizeof line, "Allow: %s\r\n", allow) };
+    if (request->head.method == HTTP_OPTIONS) {
+        http_reply_send(request, &(struct http_reply){ .status = 204, .fields = field });
+        return;
+    }
+    http_problem_send(request, &(struct http_problem){
+                                   .status = 405,
+                                   .type = STR("method-not-allowed"),
+                                   .detail = STR("this path does not know the method; Allow names those it knows"),
+                                   .fields = field });
 }

@@ -17,5 +17,8 @@ struct http_problem {
 };
 void http_problem_write(struct buf *out, const struct http_problem *problem, const struct http_request *request);
 void http_problem_send(struct http_request *request, const struct http_problem *problem);   /* the request is gone after this */
+/* The path knows these methods (bits as in http_match_info) and not the request's: 405 with Allow. OPTIONS asks for just that: 204
+ * with Allow. The request is gone after this. */
+void http_problem_method(struct http_request *request, unsigned methods);
 
 #endif

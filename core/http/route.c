@@ -400,6 +400,10 @@ enum http_match http_router_match(const struct http_router *router, struct http_
     *info = (struct http_match_info){ 0 };
     request->route = NULL;
     request->param_count = 0;
+    if (str_is(path, STR("*"))) {
+        info->methods = (1u << HTTP_METHODS) - 1;
+        return HTTP_MATCH_METHOD;
+    }
     if (path.len == 0 || path.data[0] != '/')
         return HTTP_MATCH_NONE;
     struct search search = { .end = path.data + path.len, .method = request->head.method };

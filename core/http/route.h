@@ -21,7 +21,7 @@ struct http_match_info {
     unsigned methods;                     /* bit 1<<http_method for each method the path knows (METHOD, and for OPTIONS) */
     struct str param, expected;           /* PARAM: which parameter is not of its type ("id", "uuid") */
 };
-/* Fills request->route, params. */
+/* Fills request->route, params. The target "*" is the server as a whole, which knows every method: METHOD (RFC 9110 9.3.7). */
 enum http_match http_router_match(const struct http_router *router, struct http_request *request, struct http_match_info *info);
 void http_allow_header(unsigned methods, char out[64]);        /* "GET, HEAD, POST, OPTIONS" */
 

@@ -23,22 +23,6 @@ static struct str request_id(const struct http_request *request) { return str_ma
 
 /* --- in ----------------------------------------------------------------------------------------------------------- */
 
-static void refuse_method(struct http_request *request, const struct http_match_info *info)
-{
-    char allow[64], line[80];
-    http_allow_header(info->methods, allow);
-    struct str field = { line, (size_t)snprintf(line, sizeof line, "Allow: %s\r\n", allow) };
-    if (request->head.method == HTTP_OPTIONS) {
-        http_reply_send(request, &(struct http_reply){ .status = 204, .fields = field });
-        return;
-    }
-    http_problem_send(request, &(struct http_problem){
-                                   .status = 405,
-                                   .type = STR("method-not-allowed"),
-                                   .detail = STR("this path does not know the method; Allow names those it knows"),
-                                   .fields = field });
-}
-
 static void refuse_param(struct http_request *request, const struct http_match_info *info)
 {
     char detail[128], members[256];
@@ -65,7 +49,7 @@ static bool find_route(struct script_vm *vm, struct http_request *request)
                                                            .type = STR("not-found"),
                                                            .detail = STR("there is nothing at this path") });
         break;
-    case HTTP_MATCH_METHOD: refuse_method(request, &info); break;
+    case HTTP_MATCH_METHOD: http_problem_method(request, info.methods); break;
     case HTTP_MATCH_PARAM: refuse_param(request, &info); break;
     }
     return false;

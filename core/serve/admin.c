@@ -11,8 +11,6 @@
 #include "http/route.h"
 #include "metrics/metrics.h"
 
-#include <stdio.h>
-
 enum { METRICS_BYTES_MAX = 16 << 20, CLOSE_MS = 200 };
 
 typedef void answer_fn(struct serve_admin *admin, struct http_request *request);
@@ -145,14 +143,9 @@ static void on_request(void *arg, struct http_request *request)
 {
     struct serve_admin *admin = arg;
     struct http_match_info info = { 0 };
-    char allow[64], fields[80];
     switch (http_router_match(admin->router, request, &info)) {
     case HTTP_MATCH_FOUND: ((const struct admin_route *)request->route)->answer(admin, request); return;
-    case HTTP_MATCH_METHOD:
-        http_allow_header(info.methods, allow);
-        snprintf(fields, sizeof fields, "Allow: %s\r\n", allow);
-        http_problem_send(request, &(struct http_problem){ .status = 405, .fields = str_of(fields) });
-        return;
+    case HTTP_MATCH_METHOD: http_problem_method(request, info.methods); return;
     case HTTP_MATCH_NONE:
     case HTTP_MATCH_PARAM:
         http_problem_send(

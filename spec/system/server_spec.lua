@@ -202,6 +202,8 @@ describe("the server", function()
     local refused = http.request(server.admin_port, "POST", "/metrics")
     assert.equal(405, refused.status)
     assert.is_truthy(refused.headers.allow:find "GET")
+    local asked = http.request(server.admin_port, "OPTIONS", "/metrics")
+    assert.same({ 204, "GET, HEAD, OPTIONS" }, { asked.status, asked.headers.allow })
     for _, path in ipairs { "/healthz", "/readyz", "/metrics" } do assert.equal(404, server:get(path).status) end
   end)
 

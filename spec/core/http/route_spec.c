@@ -167,10 +167,19 @@ static void paths_are_taken_by_the_letter(void **state)
     assert_int_equal(match(HTTP_GET, "/A"), HTTP_MATCH_NONE);
     assert_int_equal(match(HTTP_GET, "//a"), HTTP_MATCH_NONE);
     assert_int_equal(match(HTTP_GET, "/"), HTTP_MATCH_NONE);
-    assert_int_equal(match(HTTP_OPTIONS, "*"), HTTP_MATCH_NONE);
     assert_int_equal(match(HTTP_GET, ""), HTTP_MATCH_NONE);
     assert_route(HTTP_GET, "/b/", "b/");
     assert_route(HTTP_GET, "/b", "b");
+}
+
+static void the_asterisk_is_the_server_which_knows_every_method(void **state)
+{
+    (void)state;
+    assert_int_equal(add(HTTP_GET, "/{all:path}", "all"), FAIL_OK);
+    assert_int_equal(match(HTTP_OPTIONS, "*"), HTTP_MATCH_METHOD);
+    char allow[64];
+    http_allow_header(info.methods, allow);
+    assert_string_equal(allow, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 }
 
 static void dots_and_nothing_match_no_parameter(void **state)
@@ -298,6 +307,7 @@ int main(void)
         ROUTER_TEST(a_known_path_says_its_methods),
         ROUTER_TEST(get_answers_head),
         ROUTER_TEST(paths_are_taken_by_the_letter),
+        ROUTER_TEST(the_asterisk_is_the_server_which_knows_every_method),
         ROUTER_TEST(dots_and_nothing_match_no_parameter),
         ROUTER_TEST(bad_patterns_are_refused_in_words),
         ROUTER_TEST(one_shape_has_one_route_for_a_method),

@@ -31,6 +31,17 @@ static void what_is_not_there_is_a_problem(void **state)
     world_close(&world);
 }
 
+static void the_server_as_a_whole_says_what_it_knows(void **state)
+{
+    (void)state;
+    world_open(&world, "route('GET', '/{all:path}', function() return 1 end)");
+    const char *answer = world_ask_with(&world, "OPTIONS *", "", NULL);
+    assert_has(answer, "HTTP/1.1 204");
+    assert_has(answer, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    assert_has(world_ask_with(&world, "GET *", "", NULL), "HTTP/1.1 400");
+    world_close(&world);
+}
+
 static void every_kind_of_value_is_an_answer(void **state)
 {
     (void)state;
@@ -256,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table_becomes_json),
         cmocka_unit_test(what_is_not_there_is_a_problem),
+        cmocka_unit_test(the_server_as_a_whole_says_what_it_knows),
         cmocka_unit_test(every_kind_of_value_is_an_answer),
         cmocka_unit_test(what_cannot_be_sent_is_500_and_a_log_line),
         cmocka_unit_test(an_error_is_500_without_leaking_and_a_traceback_in_the_log),
