@@ -147,6 +147,7 @@ struct http_head_flags { bool is_closing, is_chunked, has_length; size_t length;
 void http_reply_head(struct http_server *server, struct buf *out, const struct http_request *request, const struct http_reply *reply,
                      struct http_head_flags flags);
 bool http_reply_closes(struct http_conn *conn, const struct http_request *request, const struct http_reply *reply);
+bool http_reply_has_content(int status);   /* false: it ends with its head (RFC 9110 15.3.5, 15.3.6, 15.4.5) */
 bool http_reply_is_bodyless(const struct http_request *request, int status);
 
 /* streaming.c */

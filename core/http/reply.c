@@ -174,9 +174,11 @@ bool http_reply_closes(struct http_conn *conn, const struct http_request *reques
            (most && conn->requests >= most);
 }
 
+bool http_reply_has_content(int status) { return status != 204 && status != 205 && status != 304; }
+
 bool http_reply_is_bodyless(const struct http_request *request, int status)
 {
-    return request->head.method == HTTP_HEAD || status == 204 || status == 304;
+    return request->head.method == HTTP_HEAD || !http_reply_has_content(status);
 }
 
 /* --- a whole reply --- */
@@ -194,10 +196,10 @@ static size_t render(struct http_conn *conn, struct http_outbox *out, const stru
 {
     bool is_bodyless = http_reply_is_bodyless(request, reply->status);
     bool has_length = reply->status != 204 && (reply->status != 304 || reply->body.len);
+    size_t length = reply->status == 205 ? 0 : reply->body.len;
     size_t offset = out->bytes.len;
-    http_reply_head(
-        conn->server, &out->bytes, request, reply,
-        (struct http_head_flags){ .is_closing = conn->ends, .has_length = has_length, .length = reply->body.len });
+    http_reply_head(conn->server, &out->bytes, request, reply,
+                    (struct http_head_flags){ .is_closing = conn->ends, .has_length = has_length, .length = length });
     http_out_added(out, offset);
     if (!is_bodyless) {
         http_out_body(out, reply);

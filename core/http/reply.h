@@ -1,7 +1,7 @@
 /* reply.h - the answer to a request: whole, or piece by piece.
  *
  * Every request gets exactly one reply, also an aborted one (it is thrown away then). The server adds Date, X-Request-Id,
- * Content-Length or Transfer-Encoding, Connection; answers HEAD without the body; 204 and 304 have none.
+ * Content-Length or Transfer-Encoding, Connection; answers HEAD without the body; 204, 205 and 304 have none.
  * Head and body leave in one writev where the socket takes them; replies to pipelined requests leave together.
  */
 #ifndef HTTP_REPLY_H

@@ -54,11 +54,12 @@ MUST_USE enum fail http_reply_begin(struct http_request *request, const struct h
     if (is_gone(slot))
         return FAIL_CLOSED;
     bool is_bodyless = http_reply_is_bodyless(request, head->status);
-    bool is_chunked = request->head.minor >= 1 && head->status != 204 && head->status != 304;
+    bool is_chunked = request->head.minor >= 1 && http_reply_has_content(head->status);
     bool ends = conn->ends || http_reply_closes(conn, request, head) || request->head.minor == 0;
     buf_reset(&streaming->out);
-    http_reply_head(conn->server, &streaming->out, request, head,
-                    (struct http_head_flags){ .is_closing = ends, .is_chunked = is_chunked });
+    http_reply_head(
+        conn->server, &streaming->out, request, head,
+        (struct http_head_flags){ .is_closing = ends, .is_chunked = is_chunked, .has_length = head->status == 205 });
     if (!buf_ok(&streaming->out)) {
         buf_clear(&streaming->out);
         return FAIL_NOMEM;

@@ -224,6 +224,11 @@ static void head_and_empty_statuses_have_no_body(void **state)
     assert_int_equal(answer.status, 204);
     assert_null(answer_field(&answer, "Content-Length"));
     free(answer.body);
+    client_say(&client, "GET /status/205 HTTP/1.1\r\n" HOST "\r\n");
+    answer = client_read(&client, false);
+    assert_int_equal(answer.status, 205);
+    assert_string_equal(answer_field(&answer, "Content-Length"), "0");
+    free(answer.body);
     client_say(&client, "GET /status/304 HTTP/1.1\r\n" HOST "\r\n");
     answer = client_read(&client, false);
     assert_int_equal(answer.status, 304);

@@ -10,7 +10,8 @@ static struct client client;
 static _Atomic unsigned rooms, losses, ended, done;
 static _Atomic size_t most_live, done_bytes;
 
-/* /ID/COUNT/BYTES/HOW: COUNT pieces of BYTES; HOW is now, slow (a piece each 2 ms) or cut (breaks off at the end). */
+/* /ID/COUNT/BYTES/HOW: COUNT pieces of BYTES; HOW is now, slow (a piece each 2 ms), cut (breaks off at the end) or reset
+ * (with status 205). */
 struct source {
     struct timer timer;
     struct http_streaming *streaming;
@@ -77,7 +78,7 @@ static void on_request(void *arg, struct http_request *request)
     source->piece = mem_alloc(MEM_HTTP, source->bytes + 1);
     memset(source->piece, 'a' + (int)(id % 26), source->bytes);
     source->loop = http_request_loop(request);
-    struct http_reply head = { .status = 200, .type = STR("text/plain") };
+    struct http_reply head = { .status = how[0] == 'r' ? 205 : 200, .type = STR("text/plain") };
     if (http_reply_begin(request, &head, on_room, source, &source->streaming))
         fail_msg("no stream");
     go_on(source);
@@ -88,7 +89,7 @@ static void on_done(void *arg, const struct http_request *request, int status, s
     (void)arg;
     (void)request;
     (void)took_ns;
-    assert_int_equal(status, 200);
+    assert_true(status == 200 || status == 205);
     done++;
     done_bytes += bytes;
 }
@@ -198,6 +199,18 @@ static void head_gets_the_head(void **state)
     assert_pieces("/2/1/5/now", 5);
 }
 
+static void reset_content_has_none(void **state)
+{
+    (void)state;
+    client_say(&client, "GET /1/10/1000/reset HTTP/1.1\r\nHost: a\r\n\r\n");
+    struct answer answer = client_read(&client, false);
+    assert_int_equal(answer.status, 205);
+    assert_string_equal(answer_field(&answer, "Content-Length"), "0");
+    assert_null(answer_field(&answer, "Transfer-Encoding"));
+    free(answer.body);
+    assert_pieces("/2/1/5/now", 5);
+}
+
 static void a_stream_that_breaks_off_is_seen_to(void **state)
 {
     (void)state;
@@ -270,6 +283,7 @@ int main(void)
         STREAM_TEST(a_slow_reader_slows_the_source),
         STREAM_TEST(on_1_0_the_end_of_the_connection_is_the_end),
         STREAM_TEST(head_gets_the_head),
+        STREAM_TEST(reset_content_has_none),
         STREAM_TEST(a_stream_that_breaks_off_is_seen_to),
         STREAM_TEST(a_client_that_leaves_is_told_to_the_source_once),
         STREAM_TEST(draining_waits_for_streams_and_then_cuts_them),
