@@ -323,6 +323,35 @@ static int waited(lua_State *L, int status, lua_KContext context)
     return outcome(L, op);
 }
 
+/* Whether the read waits for a loader of its own task, which in turn waits for the read: neither would ever end. */
+static bool waits_for_itself(const struct cache_op *op)
+{
+    if (op->read.state != CACHE_READ_WAIT || op->read.leads)
+        return false;
+    LIST_EACH(&op->wait.task->held, node)
+    {
+        struct task_held *held = LIST_ENTRY(node, struct task_held, node);
+        if (held->release != op_forgotten)
+            continue;
+        const struct cache_op *outer = LIST_ENTRY(held, struct cache_op, held);
+        if (outer->loading && outer->read.leads && str_is(outer->read.key, op->read.key))
+            return true;
+    }
+    return false;
+}
+
+/* The key is at 2. */
+static int refuse_itself(lua_State *L, struct cache_op *op)
+{
+    cache_read_cancel(&op->read);
+    op_give(op);
+    return luaL_error(
+        L,
+        "cx.cache:get: the loader of the key '%s' asks the cache for this key itself and would wait for ever; "
+        "let the loader make the value, or take another key for what it needs",
+        lua_tostring(L, 2));
+}
+
 static int outcome(lua_State *L, struct cache_op *op)
 {
     switch (op->read.state) {
@@ -368,7 +397,8 @@ static void keep_texts(lua_State *L, struct cache_op *op, const struct cache_ud 
     read->tag_count = options->tag_count;
 }
 
-/* cx.cache:get(key, { ttl=, memory_ttl=, stale=, tags=, memory_only= }, loader) -> cached value | nil */
+/* cx.cache:get(key, { ttl=, memory_ttl=, stale=, tags=, memory_only= }, loader) -> cached value | nil
+ * Raises where it would wait for the loader it is called from. */
 static int cache_get(lua_State *L)
 {
     struct cache_ud *ud = check_cache(L);
@@ -392,7 +422,7 @@ static int cache_get(lua_State *L)
     read->timeout_ms = task_left_ms(task, 0);
     read->skip_layer = options.memory_only;
     cache_read_start(read);
-    return outcome(L, op);
+    return waits_for_itself(op) ? refuse_itself(L, op) : outcome(L, op);
 }
 
 /* --- set, delete, drop_tag ---------------------------------------------------------------------------------------- */

@@ -97,6 +97,45 @@ static void stale_values_are_served_while_one_refreshes(void **state)
     world_close(&world);
 }
 
+static void a_loader_that_asks_for_its_own_key_is_a_mistake_said_at_once(void **state)
+{
+    (void)state;
+    world_open(&world,
+               "route('GET', '/self', function(req, cx) return cx.cache:get('me', {}, function() return "
+               "cx.cache:get('me') end) end)"
+               "route('GET', '/round', function(req, cx) return cx.cache:get('a', {}, function() return "
+               "cx.cache:get('b', {}, function() return cx.cache:get('a', {}, function() return 1 end) end) end) end)"
+               "route('GET', '/caught', function(req, cx) return cx.cache:get('c', {}, function() local ok, why = "
+               "pcall(cx.cache.get, cx.cache, 'c') return { ok, why } end) end)"
+               "route('GET', '/set', function(req, cx) return cx.cache:get('s', {}, function() cx.cache:set('s', 7) "
+               "return cx.cache:get('s') end) end)"
+               "route('GET', '/others', function(req, cx) return cx.cache:get('o', {}, function() return { "
+               "cx.cache:get('other') == nil, cx.cache:get('other', {}, function() return 5 end) } end) end)");
+    uint64_t begun_ms = clock_mono_ms();
+    assert_has(world_ask(&world, "GET /self", NULL), "500 {\"type\":\"urn:wick:problem:internal\"");
+    assert_has(world_log(&world), "the loader of the key 'me' asks the cache for this key itself");
+    assert_has(world_ask(&world, "GET /round", NULL), "500 ");
+    assert_has(world_log(&world), "the loader of the key 'a' asks");
+    assert_has(world_ask(&world, "GET /caught", NULL), "200 [false,\"cx.cache:get: the loader of the key 'c' asks");
+    assert_true(clock_mono_ms() - begun_ms < slow_ms(1000));
+    assert_answer(&world, "GET /set", NULL, "200 7");
+    assert_answer(&world, "GET /others", NULL, "200 [true,5]");
+    assert_has(world_ask(&world, "GET /self", NULL), "500 "); /* nobody waits for what was given up */
+    world_close(&world);
+}
+
+static void a_loader_may_look_at_the_stale_value_it_replaces(void **state)
+{
+    (void)state;
+    world_open(&world, "local n = 0 route('GET', '/v', function(req, cx) return cx.cache:get('v', { ttl = '30ms', "
+                       "stale = '1m' }, function() local old = n > 0 and cx.cache:get('v') or nil n = n + 1 return { "
+                       "n = n, old = old } end) end)");
+    assert_answer(&world, "GET /v", NULL, "200 {\"n\":1}");
+    world_turn(&world, 50);
+    assert_answer(&world, "GET /v", NULL, "200 {\"n\":2,\"old\":{\"n\":1}}");
+    world_close(&world);
+}
+
 static void values_are_set_deleted_and_dropped_by_tag(void **state)
 {
     (void)state;
@@ -195,6 +234,8 @@ int main(void)
         cmocka_unit_test(nil_and_errors_are_not_kept),
         cmocka_unit_test(a_leader_that_leaves_hands_the_load_on),
         cmocka_unit_test(stale_values_are_served_while_one_refreshes),
+        cmocka_unit_test(a_loader_that_asks_for_its_own_key_is_a_mistake_said_at_once),
+        cmocka_unit_test(a_loader_may_look_at_the_stale_value_it_replaces),
         cmocka_unit_test(values_are_set_deleted_and_dropped_by_tag),
         cmocka_unit_test(tags_hold_whatever_becomes_of_their_table),
         cmocka_unit_test(a_value_whose_tag_was_dropped_is_not_served_stale),
