@@ -202,7 +202,7 @@ rig.on_each_engine({ describe = describe, setup = setup, teardown = teardown }, 
       table.sort(pointers)
       assert.same({ "/health_check_url", "/labels/a", "/name", "/port", "/restart_count", "/status" }, pointers)
       for _, body in ipairs { "[]", "{}", "1", "null", '"x"', '{"name":null}', '{"name":"a","port":"80"}', '{"name":"a","port":1.5}',
-        '{"name":"a\\u0000b"}', '{"name":"a","labels":[]}' } do
+        '{"name":"a\\u0000b"}', '{"name":"a","labels":{"a\\u0000b":"x"}}', '{"name":"a","labels":[]}' } do
         local response = wick:request("POST", "/api/v1/services", { token = wick.user, body = body,
           headers = { ["content-type"] = "application/json" } })
         assert.equal(422, response.status, body .. ": " .. response.body)
@@ -470,9 +470,11 @@ rig.on_each_engine({ describe = describe, setup = setup, teardown = teardown }, 
       assert.equal(409, wick:post("/api/v1/logs", { { message = "x" }, { message = "y", service_id = NOBODY } }, wick.user).status)
       local problem = assert_problem(422, "invalid-body", wick:post("/api/v1/logs", {
         { message = "" }, { level = "loud", message = "x" }, { message = "x", metadata = { 1 } }, { message = "x", extra = 1 },
+        { message = "x", metadata = { a = { "\0" } } },
       }, wick.user))
-      assert.same({ "/0/message", "/1/level", "/2/metadata", "/3/extra" }, { problem.errors[1].pointer, problem.errors[2].pointer,
-        problem.errors[3].pointer, problem.errors[4].pointer })
+      local pointers = {}
+      for i, err in ipairs(problem.errors) do pointers[i] = err.pointer end
+      assert.same({ "/0/message", "/1/level", "/2/metadata", "/3/extra", "/4/metadata/a" }, pointers)
       assert.equal(before, wick:ask "select count(*) from logs")
     end)
 

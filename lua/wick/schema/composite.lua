@@ -31,15 +31,24 @@ local function others(shape, value)
   return out
 end
 
+-- Configuration and plugins, which come as Lua, go to no database: what they hold may be anything, also in circles.
+local function passes(value, cx)
+  if cx.source ~= "lua" and core.has_zero(value) then
+    fail(cx, core.ZERO)
+    return false
+  end
+  return true
+end
+
 local function read_others(shape, found, out, cx)
   for _, name in ipairs(sorted_keys(found)) do
-    if shape.rest then
-      out[name] = found[name]
-    else
-      push(cx, name)
+    push(cx, name)
+    if not shape.rest then
       fail(cx, ("is not known here%s"):format(suggest.phrase(name, shape.names)))
-      pop(cx)
+    elseif passes(name, cx) and passes(found[name], cx) then
+      out[name] = found[name]
     end
+    pop(cx)
   end
 end
 
@@ -76,7 +85,7 @@ local function ordered_names(fields, order)
 end
 
 --- A table of named fields. Options go in a second table: S.record({ ... }, { optional = true, rest = true }).
--- rest: unknown fields pass. order: the names of fields that come first, in this order, where the record is described.
+-- rest: unknown fields pass, as S.any takes them. order: the names of fields that come first, in this order, where the record is described.
 function S.record(fields, options)
   for name, shape in pairs(fields) do
     if type(name) ~= "string" or getmetatable(shape) ~= Type then
@@ -185,7 +194,9 @@ local function read_map(shape, value, cx)
   local out, count = json.object {}, 0
   for _, key in ipairs(sorted_keys(value)) do
     push(cx, key)
-    if type(key) ~= "string" or (shape.key_pattern and not key:match(shape.key_pattern)) then
+    if core.has_zero(key) then
+      fail(cx, core.ZERO)
+    elseif type(key) ~= "string" or (shape.key_pattern and not key:match(shape.key_pattern)) then
       fail(cx, "is not a name that is allowed here")
     end
     out[key] = check(shape.of, value[key], cx)
@@ -255,9 +266,16 @@ function S.literal(wanted, options)
   })
 end
 
---- Whatever it is.
+local function read_any(_, value, cx)
+  if passes(value, cx) then
+    return value
+  end
+  return nil
+end
+
+--- Whatever it is; no text in it may have U+0000, unless it comes as Lua.
 function S.any(options)
-  return make("any", options, { read = function(_, value) return value end, words = function() return "anything" end })
+  return make("any", options, { read = read_any, words = function() return "anything" end })
 end
 
 function S.is(value)

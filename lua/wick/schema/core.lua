@@ -89,6 +89,25 @@ function core.fail(cx, text)
   cx.errors[#cx.errors + 1] = { path = path, text = text }
 end
 
+core.ZERO = "must not contain the character U+0000, which the database cannot hold"
+
+-- True when a text in `value` has U+0000, names included: JSON can say it, but PostgreSQL holds it neither in text nor in jsonb
+-- (www.postgresql.org/docs/15/datatype-json.html), and what SQLite takes could never move there.
+local function has_zero(value)
+  if type(value) == "string" then
+    return value:find("\0", 1, true) ~= nil
+  elseif type(value) ~= "table" then
+    return false
+  end
+  for key, entry in next, value do
+    if has_zero(key) or has_zero(entry) then
+      return true
+    end
+  end
+  return false
+end
+core.has_zero = has_zero
+
 local function copy(value)
   if type(value) ~= "table" or value == null then
     return value

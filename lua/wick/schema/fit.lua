@@ -106,7 +106,7 @@ local function map(shape)
     end
     local count = 0
     for key, entry in next, value do
-      if type(key) ~= "string" or (pattern and not match(key, pattern)) or not of(entry) then
+      if not is_text(key) or (pattern and not match(key, pattern)) or not of(entry) then
         return false
       end
       count = count + 1
@@ -145,7 +145,7 @@ local function record(shape)
         if not of(entry) then
           return false
         end
-      elseif not rest or type(name) ~= "string" then
+      elseif not rest or not is_text(name) or core.has_zero(entry) then
         return false
       end
     end
@@ -160,7 +160,7 @@ local KINDS = {
   decimal = function() return is_decimal end,
   uuid = function() return is_lower_uuid end,
   string = text, enum = text, secret = secret, list = list, map = map, record = record,
-  any = function() return function(value) return value ~= nil end end,
+  any = function() return function(value) return value ~= nil and not core.has_zero(value) end end,
   literal = function(shape) return function(value) return value == shape.wanted end end,
 }
 

@@ -119,8 +119,8 @@ local function read_string(shape, value, cx)
     fail(cx, "must be valid UTF-8")
   elseif (shape.min_length and length < shape.min_length) or (shape.max_length and length > shape.max_length) then
     fail(cx, ("%s, got %d"):format(shape:expects(), length))
-  elseif value:find("\0", 1, true) then
-    fail(cx, "must not contain the character U+0000, which the database cannot hold")
+  elseif core.has_zero(value) then
+    fail(cx, core.ZERO)
   elseif shape.format and not value:match(FORMATS[shape.format][1]) then
     fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
   elseif shape.pattern and not value:match(shape.pattern) then

@@ -360,9 +360,46 @@ describe("S.list and S.map", function()
     assert.equal("expected an object, got a list", error_of(map, { "x" }))
   end)
 
+  it("refuse names that the database cannot hold", function()
+    local text = "must not contain the character U+0000, which the database cannot hold"
+    for _, map in ipairs { S.map(S.int64 {}), S.map(S.any {}), S.map(S.int64 {}, { key_pattern = "^%l+$" }) } do
+      assert.equal("a\0b: " .. text, error_of(map, { ["a\0b"] = 1 }))
+    end
+    assert.is_false(S.fits(S.map(S.int64 {}), { ["\0"] = 1 }))
+  end)
+
   it("take null in maps of anything, and only there", function()
     assert.same({ a = S.null }, takes(S.map(S.any {}), { a = S.null }))
     assert.matches("^a: must not be null", error_of(S.map(S.string {}), { a = S.null }))
+  end)
+end)
+
+describe("S.any", function()
+  local text = "must not contain the character U+0000, which the database cannot hold"
+
+  it("refuses what the database cannot hold, wherever it is", function()
+    local bad = { "\0", "a\0b", { "x", "\0" }, { a = { b = { "\0" } } }, { ["\0"] = 1 }, { a = { { ["b\0"] = true } } } }
+    for _, value in ipairs(bad) do
+      for _, source in ipairs { "json", "text" } do
+        assert.equal(text, error_of(S.any {}, value, source))
+      end
+      assert.is_false(S.fits(S.any {}, value))
+      assert.equal("a: " .. text, error_of(S.map(S.any {}), { a = value }))
+      assert.equal("a: " .. text, error_of(S.record({ b = S.int64 {} }, { rest = true }), { a = value, b = 1 }))
+      assert.is_false(S.fits(S.record({ b = S.int64 {} }, { rest = true }), { a = value, b = 1 }))
+    end
+    assert.equal("a\0: " .. text, error_of(S.record({}, { rest = true }), { ["a\0"] = 1 }))
+    assert.is_false(S.fits(S.record({ b = S.int64 {} }, { rest = true }), { ["a\0"] = 1, b = 1 }))
+  end)
+
+  it("takes everything else, and in Lua whatever there is", function()
+    for _, value in ipairs { "", "a", 1, true, S.null, { "x", { a = S.null } }, { ["ä"] = "\1" } } do
+      assert.equal(value, takes(S.any {}, value))
+      assert.is_true(S.fits(S.any {}, value))
+    end
+    local circle = { pattern = "[^\0]", call = print }
+    circle.circle = circle
+    assert.equal(circle, takes(S.any {}, circle, "lua"))
   end)
 end)
 
@@ -480,6 +517,7 @@ describe("S.fits", function()
       { id = UUID:upper() }, { id = "x" }, { name = "" }, { name = ("ä"):rep(11) }, { name = "a\0b" }, { status = "gone" }, { port = 0 },
       { port = 80.0 }, { port = "80" }, { port = null }, { labels = {} }, { labels = { A = "b" } }, { labels = { a = 1 } },
       { labels = { a = "1", b = "2", c = "3" } }, { labels = array { "a" } }, { hosts = {} }, { hosts = array { { host = 1 } } },
+      { labels = { ["a\0"] = "b" } },
       { hosts = array { { host = "x", port = 1 } } }, { hosts = array { {}, {}, {} } }, { unknown = 1 }, { note = 1 }, { [1] = "x" },
     }
     for _, changes in ipairs(others) do
@@ -514,7 +552,7 @@ describe("S.fits", function()
       if kind <= 1 then return atoms[math.random(#atoms)] end
       local out = kind == 2 and array {} or {}
       for i = 1, math.random(0, 3) do
-        out[kind == 2 and i or ({ "a", "b", "name" })[math.random(3)]] = value_of(depth + 1)
+        out[kind == 2 and i or ({ "a", "b", "name", "a\0" })[math.random(4)]] = value_of(depth + 1)
       end
       return kind == 3 and next(out) == nil and object(out) or out
     end
