@@ -42,27 +42,10 @@ static void on_head(void *arg, struct http_request *request)
 
 static int open_rig(void **state)
 {
-    (void)state;
     answered = heads = released = 0;
-    rig_init(&rig, on_request);
+    rig_begin(state, &rig, &client, on_request);
     rig.handler.on_head = on_head;
     return 0;
-}
-
-static void go(void)
-{
-    rig_open(&rig);
-    client_open(&client, rig.port);
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    if (client.fd > 0)
-        client_close(&client);
-    if (rig.is_open)
-        rig_close(&rig);
-    return mem_live() ? (int)mem_report(stderr) : 0;
 }
 
 #define HOST "Host: a\r\n"
@@ -73,7 +56,7 @@ static void a_head_that_drips_in_is_408(void **state)
 {
     (void)state;
     rig.settings.header_ms = 150;
-    go();
+    rig_go(&rig);
     struct timespec begun;
     clock_gettime(CLOCK_MONOTONIC, &begun);
     assert_answer(&client, "GET /a HTTP/1.1\r\n" HOST "\r\n", 200, "");
@@ -92,7 +75,7 @@ static void who_says_nothing_is_let_go_without_a_word(void **state)
     (void)state;
     rig.settings.header_ms = 100;
     rig.settings.idle_ms = 700;
-    go();
+    rig_go(&rig);
     struct timespec begun;
     clock_gettime(CLOCK_MONOTONIC, &begun);
     struct client silent;
@@ -110,7 +93,7 @@ static void a_body_that_does_not_come_is_408(void **state)
 {
     (void)state;
     rig.settings.body_ms = 100;
-    go();
+    rig_go(&rig);
     client_say(&client, "POST /a HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\n12345");
     assert_answer(&client, "", 408, NULL);
     assert_orderly_end(&client);
@@ -120,7 +103,7 @@ static void a_body_that_does_not_come_is_408(void **state)
 static void a_body_that_crawls_is_408_after_five_seconds(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     struct client brisk;
     client_open(&brisk, rig.port);
     client_say(&client, "POST /a HTTP/1.1\r\n" HOST "Content-Length: 100000\r\n\r\n");
@@ -182,7 +165,7 @@ static void who_reads_slowly_but_reads_is_not_cut(void **state)
 static void a_client_that_asks_is_told_to_continue(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     assert_answer(&client, "POST /a HTTP/1.1\r\n" HOST "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", 100, NULL);
     assert_answer(&client, "hello", 200, "hello");
     assert_answer(&client, "POST /a HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
@@ -200,7 +183,7 @@ static void a_client_that_asks_is_told_to_continue(void **state)
 static void a_body_nobody_wants_is_not_asked_for(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     assert_answer(&client, "POST /refuse HTTP/1.1\r\n" HOST "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", 401,
                   NULL);
     assert_orderly_end(&client);
@@ -222,7 +205,7 @@ static void a_body_nobody_wants_is_not_asked_for(void **state)
 static void a_route_may_lower_and_raise_the_limit(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     assert_answer(&client, "POST /small HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\n0123456789", 200, "0123456789");
     char *body = calloc(1, 2 << 20);
     client_say(&client, "POST /large HTTP/1.1\r\n" HOST "Content-Length: 2097152\r\n\r\n");
@@ -240,7 +223,7 @@ static void a_route_may_lower_and_raise_the_limit(void **state)
 static void a_refused_body_that_came_along_does_not_cost_the_connection(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     assert_answer(&client, "POST /refuse HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello", 401, NULL);
     assert_answer(&client, "GET /a HTTP/1.1\r\n" HOST "\r\n", 200, "");
     assert_answer(&client, "POST /refuse HTTP/1.1\r\n" HOST "Content-Length: 50\r\n\r\nhello", 401, NULL);
@@ -259,7 +242,7 @@ static void a_thousand_connections_cost_little(void **state)
     setrlimit(RLIMIT_NOFILE, &files);
     if (files.rlim_cur < 2 * COUNT + 100)
         skip();
-    go();
+    rig_go(&rig);
     struct client *clients = calloc(COUNT, sizeof *clients);
     assert_answer(&client, "GET /a HTTP/1.1\r\n" HOST "\r\n", 200, "");
     size_t before = mem_live();
@@ -286,7 +269,7 @@ static void a_thousand_connections_cost_little(void **state)
     free(clients);
 }
 
-#define LIMITS_TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+#define LIMITS_TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, rig_end)
 
 int main(void)
 {

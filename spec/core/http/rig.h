@@ -32,6 +32,7 @@ struct rig {
     unsigned handles_left;
     bool is_open, is_draining;
     sem_t ready;
+    struct client *client; /* the one that rig_go opens and rig_end closes, or NULL */
 };
 
 static inline void *rig_run(void *arg)
@@ -343,6 +344,35 @@ static inline void assert_answer(struct client *client, const char *request, int
     if (body)
         assert_string_equal(answer.body, body);
     free(answer.body);
+}
+
+/* --- a server and its client, for one test --- */
+
+/* For the set-up: as rig_init, and leaves both to rig_end. */
+static inline void rig_begin(void **state, struct rig *rig, struct client *client,
+                             void (*on_request)(void *, struct http_request *))
+{
+    rig_init(rig, on_request);
+    rig->client = client;
+    *state = rig;
+}
+
+/* Once the settings are as the test wants them. */
+static inline void rig_go(struct rig *rig)
+{
+    rig_open(rig);
+    client_open(rig->client, rig->port);
+}
+
+/* The tear-down. Closes what is still open; fails where memory is left. */
+static inline int rig_end(void **state)
+{
+    struct rig *rig = *state;
+    if (rig->client->fd > 0)
+        client_close(rig->client);
+    if (rig->is_open)
+        rig_close(rig);
+    return mem_live() ? (int)mem_report(stderr) : 0;
 }
 
 static inline uint64_t ms_since(const struct timespec *begun)

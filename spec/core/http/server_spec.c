@@ -119,29 +119,12 @@ static void on_done(void *arg, const struct http_request *request, int status, s
 
 static int open_rig(void **state)
 {
-    (void)state;
     aborted = released = answered = done = 0;
     done_bytes = 0;
-    rig_init(&rig, on_request);
+    rig_begin(state, &rig, &client, on_request);
     rig.handler.on_abort = on_abort;
     rig.handler.on_done = on_done;
     return 0;
-}
-
-static void go(void)
-{
-    rig_open(&rig);
-    client_open(&client, rig.port);
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    if (client.fd > 0)
-        client_close(&client);
-    if (rig.is_open)
-        rig_close(&rig);
-    return mem_live() ? (int)mem_report(stderr) : 0;
 }
 
 #define HOST "Host: a\r\n"
@@ -151,7 +134,7 @@ static int close_rig(void **state)
 static void a_connection_is_kept(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     assert_answer(&client, "GET /a?b HTTP/1.1\r\n" HOST "\r\n", 200, "GET /a?b ");
     assert_answer(&client, "POST /c HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello", 200, "POST /c hello");
     assert_answer(&client, "GET /late/5 HTTP/1.1\r\n" HOST "\r\n", 200, "GET /late/5 ");
@@ -167,7 +150,7 @@ static void a_connection_is_kept(void **state)
 static void an_answer_has_the_fields_it_must_have(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "GET /fields HTTP/1.1\r\n" HOST "\r\n");
     struct answer answer = client_read(&client, false);
     const char *date = answer_field(&answer, "Date");
@@ -196,7 +179,7 @@ static void a_request_id_is_taken_when_it_is_harmless(void **state)
                 { "a b", false },
                 { "a\"b", false },
                 { "", false } };
-    go();
+    rig_go(&rig);
     char last[70] = "";
     for (size_t i = 0; i < COUNT_OF(ids); i++) {
         char text[300];
@@ -214,7 +197,7 @@ static void a_request_id_is_taken_when_it_is_harmless(void **state)
 static void head_and_empty_statuses_have_no_body(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "HEAD /ab HTTP/1.1\r\n" HOST "\r\n");
     struct answer answer = client_read(&client, true);
     assert_string_equal(answer_field(&answer, "Content-Length"), "9");
@@ -240,7 +223,7 @@ static void head_and_empty_statuses_have_no_body(void **state)
 static void a_problem_is_json(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "GET /problem HTTP/1.1\r\n" HOST "X-Request-Id: r-1\r\n\r\n");
     struct answer answer = client_read(&client, false);
     assert_string_equal(answer_field(&answer, "Content-Type"), "application/problem+json");
@@ -258,7 +241,7 @@ static void a_problem_is_json(void **state)
 static void pipelined_requests_are_answered_in_order(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     char text[8000] = "", expected[20];
     for (unsigned i = 0; i < 100; i++)
         snprintf(text + strlen(text), sizeof text - strlen(text), "GET /%u HTTP/1.1\r\n" HOST "\r\n", i);
@@ -272,7 +255,7 @@ static void pipelined_requests_are_answered_in_order(void **state)
 static void late_replies_keep_the_order(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "GET /late/40 HTTP/1.1\r\n" HOST "\r\nPOST /2 HTTP/1.1\r\n" HOST
                         "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nGET /late/1 HTTP/1.1\r\n" HOST
                         "\r\nGET /4 HTTP/1.1\r\n" HOST "\r\n");
@@ -285,7 +268,7 @@ static void late_replies_keep_the_order(void **state)
 static void replies_to_one_read_leave_in_one_write(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "GET /1 HTTP/1.1\r\n" HOST "\r\nGET /2 HTTP/1.1\r\n" HOST "\r\n");
     assert_true(client_more(&client));
     assert_non_null(strstr(client.data, "GET /1 "));
@@ -295,7 +278,7 @@ static void replies_to_one_read_leave_in_one_write(void **state)
 static void waiting_requests_do_not_pile_up(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     enum { COUNT = 20000 };
     const char *one = "GET /x HTTP/1.1\r\n" HOST "\r\n";
     size_t len = strlen(one);
@@ -322,7 +305,7 @@ static void waiting_requests_do_not_pile_up(void **state)
 static void http_1_0_is_kept_only_if_asked(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     struct answer answer = client_read(&client, false);
     assert_string_equal(answer_field(&answer, "Connection"), "keep-alive");
@@ -337,7 +320,7 @@ static void http_1_0_is_kept_only_if_asked(void **state)
 static void either_side_may_end_it(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "GET /a HTTP/1.1\r\n" HOST "Connection: close\r\n\r\nGET /b HTTP/1.1\r\n" HOST "\r\n");
     assert_answer(&client, "", 200, "GET /a ");
     assert_orderly_end(&client);
@@ -351,7 +334,7 @@ static void a_connection_serves_no_more_than_it_is_allowed_to(void **state)
 {
     (void)state;
     rig.settings.requests_per_conn = 2;
-    go();
+    rig_go(&rig);
     assert_answer(&client, "GET /a HTTP/1.1\r\n" HOST "\r\n", 200, NULL);
     client_say(&client, "GET /b HTTP/1.1\r\n" HOST "\r\n");
     struct answer answer = client_read(&client, false);
@@ -363,7 +346,7 @@ static void a_connection_serves_no_more_than_it_is_allowed_to(void **state)
 static void a_client_that_half_closes_gets_what_is_ready(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "GET /a HTTP/1.1\r\n" HOST "\r\nGET /b HTTP/1.1\r\n" HOST "\r\n");
     shutdown(client.fd, SHUT_WR);
     assert_answer(&client, "", 200, "GET /a ");
@@ -375,7 +358,7 @@ static void a_client_that_half_closes_gets_what_is_ready(void **state)
 static void a_client_that_leaves_aborts_its_request_once(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "GET /late/100 HTTP/1.1\r\n" HOST "\r\nGET /never HTTP/1.1\r\n" HOST "\r\n");
     wait_for_in_flight(&rig, 1);
     client_close(&client);
@@ -402,7 +385,7 @@ static void over_the_limit_a_connection_is_told_so(void **state)
 {
     (void)state;
     rig.settings.conns_max = 2;
-    go();
+    rig_go(&rig);
     struct client second, third;
     assert_answer(&client, "GET /a HTTP/1.1\r\n" HOST "\r\n", 200, NULL);
     client_open(&second, rig.port);
@@ -487,7 +470,7 @@ static void an_address_that_is_none_is_refused_in_words(void **state)
 static void draining_answers_what_is_in_hand_and_closes_the_rest(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     struct client idle;
     client_open(&idle, rig.port);
     assert_answer(&idle, "GET /a HTTP/1.1\r\n" HOST "\r\n", 200, NULL);
@@ -508,7 +491,7 @@ static void draining_answers_what_is_in_hand_and_closes_the_rest(void **state)
 static void draining_cuts_who_takes_too_long(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     struct client half;
     client_open(&half, rig.port);
     client_say(&half, "GET /a HT");
@@ -576,7 +559,7 @@ static void bodies_of_every_size_arrive_whole(void **state)
     (void)state;
     make_big_body();
     char *all = (char *)(uintptr_t)big_body.data;
-    go();
+    rig_go(&rig);
     static const size_t sizes[] = { 0, 1, 2047, 2048, 2049, 65535, 65536, 65537, 300000, 2000000 };
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
         for (unsigned lent = 0; lent < 2; lent++) {
@@ -598,7 +581,7 @@ static void bodies_of_every_size_arrive_whole(void **state)
 static void a_large_request_body_arrives_whole(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     enum { BYTES = 900000 };
     char *text = malloc(BYTES + 200);
     for (unsigned chunked = 0; chunked < 2; chunked++) {
@@ -689,7 +672,7 @@ static void every_body_of_the_table_gets_its_answer_split_anywhere(void **state)
 static void a_body_too_long_is_refused_before_it_is_read(void **state)
 {
     (void)state;
-    go();
+    rig_go(&rig);
     client_say(&client, "POST / HTTP/1.1\r\n" HOST "Content-Length: 104857600\r\n\r\n");
     char *text = calloc(1, 1 << 20);
     for (unsigned i = 0; i < 20; i++)
@@ -711,7 +694,7 @@ static void a_body_too_long_is_refused_before_it_is_read(void **state)
     assert_int_equal(rig_stats(&rig).bad, 2);
 }
 
-#define SERVER_TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+#define SERVER_TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, rig_end)
 
 int main(void)
 {

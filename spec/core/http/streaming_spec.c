@@ -96,24 +96,12 @@ static void on_done(void *arg, const struct http_request *request, int status, s
 
 static int open_rig(void **state)
 {
-    (void)state;
     rooms = losses = ended = done = 0;
     most_live = done_bytes = 0;
-    rig_init(&rig, on_request);
+    rig_begin(state, &rig, &client, on_request);
     rig.handler.on_done = on_done;
-    rig_open(&rig);
-    client_open(&client, rig.port);
+    rig_go(&rig);
     return 0;
-}
-
-static int close_rig(void **state)
-{
-    (void)state;
-    if (client.fd > 0)
-        client_close(&client);
-    if (rig.is_open)
-        rig_close(&rig);
-    return mem_live() ? (int)mem_report(stderr) : 0;
 }
 
 static void assert_pieces(const char *path, size_t bytes)
@@ -273,7 +261,7 @@ static void draining_waits_for_streams_and_then_cuts_them(void **state)
     assert_int_equal(losses, 1);
 }
 
-#define STREAM_TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, close_rig)
+#define STREAM_TEST(name) cmocka_unit_test_setup_teardown(name, open_rig, rig_end)
 
 int main(void)
 {
