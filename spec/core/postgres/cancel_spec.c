@@ -6,8 +6,7 @@ static int set_up(void **state)
     (void)state;
     if (!server_url())
         return 0;
-    open_world_with(settings_for(server_url()));
-    world.admin = open_admin(server_url());
+    open_world_and_admin(settings_for(server_url()));
     run("select 1");
     return 0;
 }

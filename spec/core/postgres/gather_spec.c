@@ -11,8 +11,7 @@ static int set_up(void **state)
         return 0;
     struct postgres_settings settings = settings_for(server_url());
     settings.min_size = 2;
-    open_world_with(settings);
-    world.admin = open_admin(server_url());
+    open_world_and_admin(settings);
     outside("drop table if exists gather_spec; create table gather_spec(id int primary key, parent int references "
             "gather_spec deferrable initially deferred, slept text)");
     return 0;

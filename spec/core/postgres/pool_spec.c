@@ -17,11 +17,7 @@ static int set_up(void **state)
     return 0;
 }
 
-static void open_it(void)
-{
-    open_world_with(settings);
-    world.admin = open_admin(server_url());
-}
+static void open_it(void) { open_world_and_admin(settings); }
 
 static int connections(void) { return outside_int("select count(*) from pg_stat_activity where " OURS); }
 

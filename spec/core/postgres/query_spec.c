@@ -8,8 +8,7 @@ static int set_up(void **state)
         return 0;
     struct postgres_settings settings = settings_for(server_url());
     settings.max_size = 1; /* so that all of it happens on one connection */
-    open_world_with(settings);
-    world.admin = open_admin(server_url());
+    open_world_and_admin(settings);
     outside("drop table if exists query_spec; create table query_spec(id int primary key, name text not null, "
             "parent int references query_spec deferrable initially deferred, constraint name_is_short check "
             "(length(name) < 10))");

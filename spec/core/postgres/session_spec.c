@@ -8,8 +8,7 @@ static int set_up_with(unsigned idle_ms)
     struct postgres_settings settings = settings_for(server_url());
     settings.max_size = 2;
     settings.idle_in_transaction_ms = idle_ms;
-    open_world_with(settings);
-    world.admin = open_admin(server_url());
+    open_world_and_admin(settings);
     outside("drop table if exists session_spec; create table session_spec(i int primary key deferrable initially "
             "deferred)");
     return 0;
@@ -25,6 +24,14 @@ static int set_up_impatient(void **state)
     return set_up_with(100);
 }
 
+/* A transaction that stored 1 and is open. */
+static struct sql_session *begin_with_a_row(struct leased *leased)
+{
+    struct sql_session *session = begin(leased);
+    run_in(session, "insert into session_spec values (1)");
+    return session;
+}
+
 static int count(void) { return outside_int("select count(*) from session_spec"); }
 
 static void what_is_committed_is_there_and_what_is_not_is_not(void **state)
@@ -33,8 +40,7 @@ static void what_is_committed_is_there_and_what_is_not_is_not(void **state)
     if (!needs_server())
         skip();
     struct leased leased;
-    struct sql_session *session = begin(&leased);
-    run_in(session, "insert into session_spec values (1)");
+    struct sql_session *session = begin_with_a_row(&leased);
     assert_int_equal(count(), 0);
     run_in(session, "commit");
     sql_session_end(session);
@@ -75,8 +81,7 @@ static void a_commit_after_an_error_says_that_nothing_was_committed(void **state
         skip();
     struct leased leased;
     struct asked asked = { .is_done = false };
-    struct sql_session *session = begin(&leased);
-    run_in(session, "insert into session_spec values (1)");
+    struct sql_session *session = begin_with_a_row(&leased);
     ask_in(session, &asked, "select 1/0");
     expect_error(&asked, FAIL_SQL, "22012");
     ask_in(session, &asked, "select 1");
@@ -96,8 +101,7 @@ static void a_deferred_constraint_fails_the_commit(void **state)
         skip();
     struct leased leased;
     struct asked asked = { .is_done = false };
-    struct sql_session *session = begin(&leased);
-    run_in(session, "insert into session_spec values (1)");
+    struct sql_session *session = begin_with_a_row(&leased);
     run_in(session, "insert into session_spec values (1)");
     ask_in(session, &asked, "commit");
     expect_error(&asked, FAIL_SQL, "23505");
@@ -150,8 +154,7 @@ static void ending_a_session_ends_what_runs_in_it(void **state)
         skip();
     struct leased leased;
     struct asked running = { .is_done = false }, queued = { .is_done = false };
-    struct sql_session *session = begin(&leased);
-    run_in(session, "insert into session_spec values (1)");
+    struct sql_session *session = begin_with_a_row(&leased);
     ask_in(session, &running, "select pg_sleep(30)");
     ask_in(session, &queued, "insert into session_spec values (2)");
     turn(100);
@@ -174,8 +177,7 @@ static void a_deadline_in_a_session_fails_its_transaction_only(void **state)
         skip();
     struct leased leased;
     struct asked asked = { .is_done = false };
-    struct sql_session *session = begin(&leased);
-    run_in(session, "insert into session_spec values (1)");
+    struct sql_session *session = begin_with_a_row(&leased);
     prepare_call(&asked, "select pg_sleep(30)", 0);
     asked.call.timeout_ms = 100;
     sql_session_run(session, &asked.call);
@@ -194,8 +196,7 @@ static void a_session_that_sends_nothing_is_rolled_back(void **state)
         skip();
     struct leased leased;
     struct asked asked = { .is_done = false };
-    struct sql_session *session = begin(&leased);
-    run_in(session, "insert into session_spec values (1)");
+    struct sql_session *session = begin_with_a_row(&leased);
     turn_until(1000, outside_int("select count(*) from pg_stat_activity where state like 'idle in%' and " OURS) == 0);
     ask_in(session, &asked, "insert into session_spec values (2)");
     expect_error(&asked, FAIL_SQL, "25P03");
@@ -249,8 +250,7 @@ static void a_lost_commit_says_that_nobody_knows(void **state)
             "execute function slow()");
     struct leased leased;
     struct asked asked = { .is_done = false };
-    struct sql_session *session = begin(&leased);
-    run_in(session, "insert into session_spec values (1)");
+    struct sql_session *session = begin_with_a_row(&leased);
     ask_in(session, &asked, "commit");
     turn(100);
     outside("select pg_terminate_backend(pid) from pg_stat_activity where state = 'active' and " OURS);

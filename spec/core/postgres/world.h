@@ -110,6 +110,13 @@ static inline void open_world_with(struct postgres_settings settings)
     assert_int_equal(fail, FAIL_OK);
 }
 
+/* And the admin with it. */
+static inline void open_world_and_admin(struct postgres_settings settings)
+{
+    open_world_with(settings);
+    world.admin = open_admin(server_url());
+}
+
 static inline void on_world_closed(void *arg) { *(bool *)arg = true; }
 
 static inline void close_engine(void)
