@@ -178,8 +178,9 @@ static void what_comes_while_two_units_are_on_their_way_leaves_with_the_next(voi
     outside("begin; update gather_spec set slept = 'x' where id in (1000, 1001)"); /* holds two units up */
     for (unsigned i = 0; i < 2; i++) {
         char text[96];
-        snprintf(text, sizeof text, "with held as (delete from gather_spec where id = %u) insert into gather_spec values (%u)",
-                 1000 + i, 2000 + i);
+        snprintf(text, sizeof text,
+                 "with held as (delete from gather_spec where id = %u) insert into gather_spec values (%u)", 1000 + i,
+                 2000 + i);
         ask_write(&writes[30 + i], text);
         turn(5);
     }
