@@ -8,6 +8,7 @@
 #include "postgres/answer.h"
 
 #include "postgres/rows.h"
+#include "sql/statement.h"
 
 #include <assert.h>
 
@@ -61,16 +62,10 @@ static bool is_end_of_connection(const struct sql_error *error)
 /* A session must not believe that it committed what the server had rolled back: COMMIT of a failed transaction "succeeds". */
 static bool is_false_commit(const struct sql_call *call, PGresult *result)
 {
-    static const char *const words[] = { "commit", "end" };
     if (strcmp(PQcmdStatus(result), "ROLLBACK") != 0)
         return false;
-    struct str text = call->text;
-    while (text.len && strchr(" \t\r\n", text.data[0]))
-        text = str_make(text.data + 1, text.len - 1);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (text.len >= strlen(words[i]) && str_is_nocase(str_make(text.data, strlen(words[i])), str_of(words[i])))
-            return true;
-    return false;
+    enum sql_verb verb = sql_statement_verb(call->text, SQL_POSTGRES);
+    return verb == SQL_VERB_COMMIT || verb == SQL_VERB_END;
 }
 
 static void note_tag(struct postgres_connection *connection, PGresult *result)

@@ -16,6 +16,7 @@
 #include "postgres/lane.h"
 #include "postgres/query.h"
 #include "postgres/reset.h"
+#include "sql/statement.h"
 
 struct postgres_session {
     struct sql_session base;
@@ -133,8 +134,8 @@ static void watch_idle(struct postgres_session *session)
 
 static bool is_commit(const struct sql_call *call)
 {
-    struct str text = str_trim(call->text);
-    return text.len >= 6 && str_is_nocase(str_make(text.data, 6), STR("commit"));
+    enum sql_verb verb = sql_statement_verb(call->text, SQL_POSTGRES);
+    return verb == SQL_VERB_COMMIT || verb == SQL_VERB_END;
 }
 
 static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)

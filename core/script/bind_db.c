@@ -69,20 +69,12 @@ void bind_db_free(struct script_vm *vm)
 
 /* --- statement and parameters ------------------------------------------------------------------------------------- */
 
-struct str db_op_verb(struct str text)
+static void read_verb(struct db_op *op)
 {
-    while (text.len && strchr(" \t\r\n(", *text.data))
-        text = str_make(text.data + 1, text.len - 1);
-    size_t len = 0;
-    while (len < text.len && ((text.data[len] | 32) >= 'a' && (text.data[len] | 32) <= 'z'))
-        len++;
-    return str_make(text.data, len);
-}
-
-bool db_op_is_select(struct str text)
-{
-    struct str verb = db_op_verb(text);
-    return str_is_nocase(verb, STR("select")) || str_is_nocase(verb, STR("values"));
+    bool is_postgres = strcmp(op->vm->services.sql->ops->dialect, "postgres") == 0;
+    enum sql_dialect dialect = is_postgres ? SQL_POSTGRES : SQL_SQLITE;
+    op->verb = sql_statement_verb(op->call.text, dialect);
+    op->only_reads = sql_statement_only_reads(op->call.text, dialect, op->verb);
 }
 
 static void read_text(lua_State *L, struct db_op *op, int index)
@@ -96,6 +88,7 @@ static void read_text(lua_State *L, struct db_op *op, int index)
     if (lua_type(L, index) != LUA_TSTRING)
         luaL_argerror(L, index, "expected the text of a statement, or { postgres = .., sqlite = .. }");
     op->call.text = value_str(L, index);
+    read_verb(op);
 }
 
 /* JSON text goes behind the others in op->json; data is an offset until all are in. */
@@ -181,7 +174,7 @@ void db_op_read(lua_State *L, struct db_op *op, int first)
 /* Stores something by itself: cut off, nobody could tell whether it took effect. */
 static bool is_final(const struct db_op *op)
 {
-    return op->tx ? str_is_nocase(db_op_verb(op->call.text), STR("commit")) : !db_op_is_select(op->call.text);
+    return op->tx ? op->verb == SQL_VERB_COMMIT || op->verb == SQL_VERB_END : !op->only_reads;
 }
 
 /* What is final has the grace to come to its end. */
@@ -256,13 +249,13 @@ static struct sql_engine *check_engine(lua_State *L)
 /* A plain read of a route that declares to read may be retried, batched, or sent to a replica. */
 static bool is_read(const struct task *task, const struct db_op *op)
 {
-    return op->want != DB_EXEC && task->route && task->route->reads && db_op_is_select(op->call.text);
+    return op->want != DB_EXEC && task->route && task->route->reads && op->only_reads;
 }
 
 /* An insert of a route that declares to add only may share its commit with others. */
 static bool shares_commit(const struct task *task, const struct db_op *op)
 {
-    return task->route && task->route->shares_commit && str_is_nocase(db_op_verb(op->call.text), STR("insert"));
+    return task->route && task->route->shares_commit && op->verb == SQL_VERB_INSERT;
 }
 
 static int run_alone(lua_State *L, const char *what, enum db_want want)
@@ -323,7 +316,7 @@ static int add_to_pipe(lua_State *L, enum db_want want)
     struct db_op *op = db_op_take(L, task_of(L));
     op->want = want;
     db_op_read(L, op, 2);
-    pipe->writes |= !db_op_is_select(op->call.text);
+    pipe->writes |= !op->only_reads;
     lua_getiuservalue(L, 1, 1); /* text and parameters must live until it is done */
     int anchors = lua_gettop(L);
     for (int i = 2; i < anchors; i++) {

@@ -23,7 +23,8 @@ struct db_tx {
     struct task *task;
     unsigned timeout_ms;
     bool failed; /* a statement failed: only rollback is left */
-    bool wrote;
+    bool read_only;
+    bool wrote; /* never where it is read_only: then nothing can be lost */
     char where[96]; /* it was begun */
 };
 
@@ -118,6 +119,7 @@ int tx_begin(lua_State *L)
     snprintf(tx->where, sizeof tx->where, "%.*s", (int)(where.len > 2 ? where.len - 2 : 0), where.data);
     tx->task = task;
     tx->timeout_ms = timeout_ms;
+    tx->read_only = read_only;
     task_hold(task, &tx->held, tx_forgotten);
     struct db_op *op = db_op_take(L, task);
     op->tx = tx;
@@ -157,8 +159,6 @@ static void start(struct db_tx *tx, struct task *task, struct db_op *op)
     sql_session_run(tx->session, &op->call);
 }
 
-static bool undoes_failure(struct str text) { return str_is_nocase(db_op_verb(text), STR("rollback")); }
-
 static int run_inside(lua_State *L, const char *what, enum db_want want)
 {
     struct db_tx *tx = check_open(L);
@@ -166,8 +166,8 @@ static int run_inside(lua_State *L, const char *what, enum db_want want)
     struct db_op *op = db_op_take(L, task);
     op->want = want;
     db_op_read(L, op, 2);
-    tx->wrote |= !db_op_is_select(op->call.text);
-    if (undoes_failure(op->call.text)) /* rollback to savepoint */
+    tx->wrote |= !op->only_reads && !tx->read_only;
+    if (op->verb == SQL_VERB_ROLLBACK) /* to a savepoint */
         tx->failed = false;
     start(tx, task, op);
     return task_await(L, &op->wait, run_done);
@@ -217,6 +217,7 @@ static int tx_commit(lua_State *L)
     struct db_op *op = db_op_take(L, task);
     op->want = DB_EXEC;
     op->call.text = STR("commit");
+    op->verb = SQL_VERB_COMMIT;
     start(tx, task, op);
     return task_await(L, &op->wait, commit_done);
 }

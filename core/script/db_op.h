@@ -8,6 +8,7 @@
 
 #include "script/task.h"
 #include "sql/engine.h"
+#include "sql/statement.h"
 
 #include <lua.h>
 
@@ -25,6 +26,8 @@ struct db_op {
     struct sql_call call;
     struct sql_lease lease;
     enum db_want want;
+    enum sql_verb verb;                   /* of the call's text .. */
+    bool only_reads;                      /* .. and whether it stores nothing */
     struct db_tx *tx;
     struct sql_value here[DB_PARAMS_HERE], *params;
     struct buf json;                      /* parameters that are tables, as text */
@@ -43,9 +46,6 @@ int db_op_raise(lua_State *L, struct db_op *op, enum fail fail, const struct sql
 void db_op_cancel(struct task_wait *wait);
 void db_op_on_done(struct sql_call *call);
 int db_op_done(lua_State *L, int status, lua_KContext context);
-
-struct str db_op_verb(struct str text);                      /* the first word of a statement */
-bool db_op_is_select(struct str text);
 
 /* bind_tx.c: cx.db:begin{ read_only=, timeout= } -> tx */
 int tx_begin(lua_State *L);

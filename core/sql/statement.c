@@ -236,6 +236,11 @@ static enum sql_verb verb_of(struct str word)
     return SQL_VERB_OTHER;
 }
 
+static struct str word_at(const struct scanner *scanner)
+{
+    return str_make(scanner->text.data + scanner->from, scanner->at - scanner->from);
+}
+
 bool sql_statement_next(struct str text, enum sql_dialect dialect, size_t *at, struct str *token)
 {
     struct scanner scanner = { .text = text, .dialect = dialect, .at = *at };
@@ -244,19 +249,53 @@ bool sql_statement_next(struct str text, enum sql_dialect dialect, size_t *at, s
         kind = next_token(&scanner);
     while (kind == TOKEN_BLANK);
     *at = scanner.at;
-    *token = str_make(text.data + scanner.from, scanner.at - scanner.from);
+    *token = word_at(&scanner);
     return kind != TOKEN_END && kind != TOKEN_BAD;
+}
+
+/* Past blanks, comments, and the parentheses of "(select ..) union ..". Empty where something else comes first. */
+static struct str first_word(struct scanner *scanner)
+{
+    enum token token;
+    do
+        token = next_token(scanner);
+    while (token == TOKEN_BLANK || (token == TOKEN_OTHER && scanner->text.data[scanner->from] == '('));
+    return token == TOKEN_WORD ? word_at(scanner) : STR("");
 }
 
 enum sql_verb sql_statement_verb(struct str text, enum sql_dialect dialect)
 {
     struct scanner scanner = { .text = text, .dialect = dialect };
-    enum token token;
-    do
-        token = next_token(&scanner);
-    while (token == TOKEN_BLANK);
-    return token == TOKEN_WORD ? verb_of(str_make(text.data + scanner.from, scanner.at - scanner.from))
-                               : SQL_VERB_OTHER;
+    return verb_of(first_word(&scanner));
+}
+
+static bool is_write(enum sql_verb verb)
+{
+    return verb == SQL_VERB_INSERT || verb == SQL_VERB_UPDATE || verb == SQL_VERB_DELETE || verb == SQL_VERB_MERGE ||
+           verb == SQL_VERB_REPLACE;
+}
+
+/* WITH .. may write at its end and, in PostgreSQL, in each of its parts: then one of these words is there, unquoted. A
+ * column of that name makes a read look like a write, which is the safe way to be wrong. */
+static bool has_write_word(struct str text, enum sql_dialect dialect)
+{
+    struct scanner scanner = { .text = text, .dialect = dialect };
+    for (enum token token; (token = next_token(&scanner)) != TOKEN_END;)
+        if (token == TOKEN_BAD || (token == TOKEN_WORD && is_write(verb_of(word_at(&scanner)))))
+            return true;
+    return false;
+}
+
+bool sql_statement_only_reads(struct str text, enum sql_dialect dialect, enum sql_verb verb)
+{
+    switch (verb) {
+    case SQL_VERB_SELECT:
+    case SQL_VERB_VALUES:
+    case SQL_VERB_TABLE:
+    case SQL_VERB_SHOW: return true;
+    case SQL_VERB_WITH: return !has_write_word(text, dialect);
+    default: return false;
+    }
 }
 
 bool sql_verb_is_transaction(enum sql_verb verb)
@@ -284,10 +323,6 @@ static enum fail invalid(struct sql_statement *out, const char *why, size_t at)
 /* Takes one token that is not blank into what is known so far. */
 static void learn(struct sql_statement *out, const struct scanner *scanner, enum token token)
 {
-    if (out->len == 0 && token == TOKEN_WORD) {
-        out->keyword = str_make(scanner->text.data + scanner->from, scanner->at - scanner->from);
-        out->verb = verb_of(out->keyword);
-    }
     if (token == TOKEN_PARAM && scanner->param > out->param_count)
         out->param_count = scanner->param;
     out->len = scanner->at;
@@ -302,7 +337,7 @@ struct trigger {
 
 static void follow_trigger(struct trigger *trigger, const struct scanner *scanner, enum token token)
 {
-    struct str word = str_make(scanner->text.data + scanner->from, scanner->at - scanner->from);
+    struct str word = word_at(scanner);
     if (token == TOKEN_WORD && ++trigger->words <= 3 && scanner->dialect == SQL_SQLITE &&
         str_is_nocase(word, STR("trigger")))
         trigger->is_one = true;
@@ -317,6 +352,9 @@ enum fail sql_statement_scan(struct str text, enum sql_dialect dialect, struct s
     struct scanner scanner = { .text = text, .dialect = dialect };
     struct trigger trigger = { 0 };
     bool has_ended = false;
+    struct scanner start = scanner;
+    out->keyword = first_word(&start);
+    out->verb = verb_of(out->keyword);
     for (enum token token; (token = next_token(&scanner)) != TOKEN_END;) {
         if (token == TOKEN_BAD)
             return invalid(out, scanner.why, scanner.from);

@@ -30,11 +30,14 @@ struct sql_statement {
 /* Reads the text once. FAIL_INVALID for: no statement at all, several joined by semicolons, an unfinished quote or comment,
  * a zero byte, $0, a number over 65535, $1 with letters right behind it. Allocates nothing. */
 MUST_USE enum fail sql_statement_scan(struct str text, enum sql_dialect dialect, struct sql_statement *out);
-/* The first word alone, past blanks and comments; SQL_VERB_OTHER where there is none. */
+/* The first word alone, past blanks, comments and opening parentheses; SQL_VERB_OTHER where there is none. */
 enum sql_verb sql_statement_verb(struct str text, enum sql_dialect dialect);
 /* The next token from *at on that is neither blank nor comment: a word, a number, quoted text with its quotes, a parameter, a sign.
  * False at the end, and where the text is broken. For who looks at words; it knows no grammar. */
 bool sql_statement_next(struct str text, enum sql_dialect dialect, size_t *at, struct str *token);
+/* SELECT, VALUES, TABLE, SHOW, and a WITH in which no word writes. What functions of a SELECT do is not known. `verb` is
+ * that of the text. */
+bool sql_statement_only_reads(struct str text, enum sql_dialect dialect, enum sql_verb verb);
 /* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and their like. */
 bool sql_verb_is_transaction(enum sql_verb verb);
 

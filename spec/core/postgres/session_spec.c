@@ -94,6 +94,26 @@ static void a_commit_after_an_error_says_that_nothing_was_committed(void **state
     assert_int_equal(count(), 0);
 }
 
+static void a_commit_behind_a_comment_is_one_as_well(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    static const char *const commits[] = { "-- done\ncommit", "/* a /* b */ */ END", "commit work" };
+    for (size_t i = 0; i < COUNT_OF(commits); i++) {
+        struct leased leased;
+        struct asked asked = { .is_done = false };
+        struct sql_session *session = begin(&leased);
+        run_in(session, "insert into session_spec values (1)");
+        ask_in(session, &asked, "select 1/0");
+        expect_error(&asked, FAIL_SQL, "22012");
+        ask_in(session, &asked, commits[i]);
+        expect_error(&asked, FAIL_SQL, "25P02");
+        sql_session_end(session);
+        assert_int_equal(count(), 0);
+    }
+}
+
 static void a_deferred_constraint_fails_the_commit(void **state)
 {
     (void)state;
@@ -269,6 +289,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_committed_is_there_and_what_is_not_is_not, set_up, close_world),
         cmocka_unit_test_setup_teardown(begin_leaves_together_with_the_first_statement, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_commit_after_an_error_says_that_nothing_was_committed, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_commit_behind_a_comment_is_one_as_well, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_deferred_constraint_fails_the_commit, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_read_only_session_writes_nothing, set_up, close_world),
         cmocka_unit_test_setup_teardown(calls_of_a_session_run_in_order, set_up, close_world),

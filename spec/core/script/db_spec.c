@@ -178,6 +178,24 @@ static void a_forgotten_commit_is_told(void **state)
     world_close(&world);
 }
 
+static void a_transaction_that_only_read_loses_nothing(void **state)
+{
+    (void)state;
+    static const char *const reads[] = {
+        "local tx = cx.db:begin { read_only = true } tx:exec('pragma user_version') return 1",
+        "local tx = cx.db:begin() tx:one('with a as (select 1 as n) select n from a') return 1",
+        "local tx = cx.db:begin() tx:one('/* why */ select 1') tx:one('-- why\\nselect 1') return 1",
+    };
+    for (size_t i = 0; i < COUNT_OF(reads); i++) {
+        char route[1024];
+        snprintf(route, sizeof route, "route('GET', '/read', function(req, cx) %s end)", reads[i]);
+        open_with_table(route);
+        assert_answer(&world, "GET /read", NULL, "200 1");
+        assert_null(strstr(world_log(&world), "a transaction was still open"));
+        world_close(&world);
+    }
+}
+
 static void a_client_that_leaves_rolls_back(void **state)
 {
     (void)state;
@@ -287,6 +305,7 @@ int main(void)
         cmocka_unit_test(a_refusal_is_a_failure_that_says_which),
         cmocka_unit_test(a_transaction_commits_or_leaves_no_trace),
         cmocka_unit_test(a_forgotten_commit_is_told),
+        cmocka_unit_test(a_transaction_that_only_read_loses_nothing),
         cmocka_unit_test(a_client_that_leaves_rolls_back),
         cmocka_unit_test(a_function_runs_in_a_transaction),
         cmocka_unit_test(a_pipeline_gives_results_in_order),

@@ -45,7 +45,10 @@ static void parameters_are_counted_where_they_are_real(void **state)
         { "delete from t where a=$1 ; -- bye\n /* really */ ", 1, SQL_VERB_DELETE },
         { "select 1--$1", 0, SQL_VERB_SELECT },
         { "select $1::int4", 1, SQL_VERB_SELECT },
-        { "(select 1)", 0, SQL_VERB_OTHER },
+        { "(select 1)", 0, SQL_VERB_SELECT },
+        { "( /* a */ ( -- b\n SELECT 1))", 0, SQL_VERB_SELECT },
+        { "'a' select", 0, SQL_VERB_OTHER },
+        { ") select", 0, SQL_VERB_OTHER },
         { "frobnicate", 0, SQL_VERB_OTHER },
         { "select 1e5, 0x1F, 1.5$2", 0, SQL_VERB_SELECT },
         { "\xc3\xa4$1", 0, SQL_VERB_OTHER },
@@ -74,6 +77,33 @@ static void parameters_are_counted_where_they_are_real(void **state)
     scans_as(SQL_SQLITE, both, COUNT_OF(both));
     scans_as(SQL_POSTGRES, postgres, COUNT_OF(postgres));
     scans_as(SQL_SQLITE, sqlite, COUNT_OF(sqlite));
+}
+
+static bool only_reads(const char *text, enum sql_dialect dialect)
+{
+    return sql_statement_only_reads(str_of(text), dialect, sql_statement_verb(str_of(text), dialect));
+}
+
+static void a_read_is_told_from_a_write(void **state)
+{
+    (void)state;
+    static const char *const reads[] = {
+        "select 1", "-- a\nselect 1", "/* insert */ (select 1)", "values (1)", "with a as (select 1) select * from a",
+        "with a as (select 'update', \"delete\" from t /* insert */) select * from a",
+    };
+    static const char *const writes[] = {
+        "insert into t values (1)", "-- select\ndelete from t", "with a as (select 1) insert into t select * from a",
+        "WITH a AS (DELETE FROM t RETURNING *) SELECT * FROM a", "explain analyze delete from t", "with a as (select '",
+        "", "selects",
+    };
+    for (size_t i = 0; i < COUNT_OF(reads); i++)
+        if (!only_reads(reads[i], SQL_POSTGRES) || !only_reads(reads[i], SQL_SQLITE))
+            fail_msg("%s: taken for a write", reads[i]);
+    for (size_t i = 0; i < COUNT_OF(writes); i++)
+        if (only_reads(writes[i], SQL_POSTGRES) || only_reads(writes[i], SQL_SQLITE))
+            fail_msg("%s: taken for a read", writes[i]);
+    assert_true(only_reads("/* a /* b */ insert */ select 1", SQL_POSTGRES)); /* there they nest */
+    assert_false(only_reads("/* a /* b */ insert into t values (1)", SQL_SQLITE));
 }
 
 static void what_is_not_one_statement_is_refused(void **state)
@@ -158,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_are_counted_where_they_are_real),
+        cmocka_unit_test(a_read_is_told_from_a_write),
         cmocka_unit_test(what_is_not_one_statement_is_refused),
         cmocka_unit_test(a_trigger_of_sqlite_has_semicolons_of_its_own),
         cmocka_unit_test(the_statement_ends_before_its_semicolon),
