@@ -24,6 +24,7 @@ end }
 local names = S.list(S.string { min_length = 1 }, { optional = true })
 local middleware = S.record {
   name = S.string { min_length = 1 }, after = names, before = names, applies = fn, wrap = S.any { check = fn.check },
+  cacheable = S.boolean { default = false, doc = "does not decide who may see an answer, so a cached one may be sent without it" },
 }
 
 -- A duration, or the name of a duration among the plugin's options: ttl = { option = "list_ttl" }.

@@ -70,22 +70,49 @@ function route.middleware(plugins)
       items[#items + 1] = {
         name = middleware.name, after = middleware.after, before = middleware.before,
         applies = middleware.applies, wrap = middleware.wrap, cx = one.cx,
+        cacheable = middleware.cacheable, plugin = one.plugin.name,
       }
     end
   end
   return order(items)
 end
 
+-- The middleware that applies to a route, outermost first.
+local function around(one, middleware)
+  local out = {}
+  for _, item in ipairs(middleware) do
+    if item.applies == nil or item.applies(one) then
+      out[#out + 1] = item
+    end
+  end
+  return out
+end
+
 --- The handler of a route with everything around it: function(req, cx).
 function route.compile(one, middleware)
   local handler = lower_ids(one, validating(one, one.handler))
-  for i = #middleware, 1, -1 do
-    local item = middleware[i]
-    if item.applies == nil or item.applies(one) then
-      handler = item.wrap(handler, one, item.cx)
-    end
+  local items = around(one, middleware)
+  for i = #items, 1, -1 do
+    handler = items[i].wrap(handler, one, items[i].cx)
   end
   return handler
+end
+
+-- A cached answer is sent before any Lua runs, so nothing that decides who may see it may stand before it.
+local function cache_mistakes(one, this, middleware)
+  local texts = {}
+  if this.cache and this.auth then
+    texts[1] = ("%s/init.lua: route %s: cache and auth do not go together, %s"):format(one.folder, this.name,
+      "for a cached answer is sent before anyone is asked who they are; use cx.cache in the handler")
+  end
+  for _, item in ipairs(this.cache and not this.auth and around(this, middleware) or {}) do
+    if not item.cacheable then
+      texts[#texts + 1] = ("%s/init.lua: route %s: cache, but the middleware %s of plugin %s applies, and a cached answer is sent "
+        .. "without it; use cx.cache in the handler, or say cacheable = true in the middleware if it does not decide who may see "
+        .. "the answer"):format(one.folder, this.name, item.name, item.plugin)
+    end
+  end
+  return texts
 end
 
 --- Adds every route of the plugins to this VM's router. Returns the number, or nil and a list of texts.
@@ -101,10 +128,8 @@ function route.add_all(plugins, settings)
         texts[#texts + 1] = ("%s/init.lua: route %s has the name of a route of plugin %s"):format(one.folder, this.name, seen[this.name])
       end
       seen[this.name] = one.plugin.name
-      if this.cache and this.auth then
-        texts[#texts + 1] = ("%s/init.lua: route %s: cache and auth do not go together, %s"):format(one.folder, this.name,
-          "for a cached answer is sent before anyone is asked who they are; use cx.cache in the handler")
-      end
+      local wrong = cache_mistakes(one, this, middleware)
+      table.move(wrong, 1, #wrong, #texts + 1, texts)
       local cache = this.cache
       local added, problem = native.route_add {
         method = this.method, pattern = this.pattern, name = this.name, plugin = one.plugin.name, cx = one.cx,

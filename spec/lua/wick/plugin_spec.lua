@@ -379,6 +379,35 @@ return { name = "b", routes = {
       assert.equal("outer:a inner:a ", req.trace)
     end)
 
+    it("whose answers are kept only where no middleware decides who may see them", function()
+      write { ["plugins/a/init.lua"] = [[
+local function guard(next_handler)
+  return function(req, cx)
+    return req.headers["x-key"] and next_handler(req, cx) or cx.problem(401, "key-required")
+  end
+end
+return { name = "a", middleware = {
+  { name = "keys", wrap = guard }, { name = "seals", wrap = guard, after = { "keys" } },
+  { name = "timing", wrap = guard, cacheable = true },
+  { name = "never", wrap = guard, applies = function() return false end },
+} }]], ["plugins/b/init.lua"] = [[
+local function f() end
+return { name = "b", routes = {
+  { "GET", "/a", name = "a", handler = f, cache = { ttl = "1s" } }, { "GET", "/b", name = "b", handler = f },
+} }]] }
+      local count, texts = add 'return { plugins = { "a", "b" } }'
+      assert.is_nil(count)
+      assert.equal(2, #texts)
+      assert.matches("plugins/b/init.lua: route a: cache, but the middleware keys of plugin a applies", texts[1])
+      assert.matches("the middleware seals of plugin a applies", texts[2])
+      assert.matches("cacheable = true", texts[2])
+      write { ["plugins/a/init.lua"] = [[
+local function wrap(next_handler) return next_handler end
+return { name = "a", middleware = { { name = "timing", wrap = wrap, cacheable = true } },
+  routes = { { "GET", "/a", name = "a", handler = wrap, cache = { ttl = "1s" } } } }]] }
+      assert.equal(1, add())
+    end)
+
     it("or the mistakes that only show when all are together", function()
       write { ["plugins/a/init.lua"] = [[
 local S = require "wick.schema"
