@@ -1,7 +1,8 @@
 /* rows.c - cells are read out of the PGresult when asked for, text form all the way.
  *
- * DESIGN  A shape is made from the first result of a prepared statement and kept with it: PostgreSQL refuses to run a statement whose
- *         row type changed (0A000), so the shape holds as long as the statement does. Counted references, because rows may
+ * DESIGN  A shape is made from the first result of a prepared statement and kept with it. PostgreSQL refuses to run a statement whose
+ *         row type changed (0A000), but FETCH, EXECUTE and SHOW have the columns of what they name, which may be another each time:
+ *         so each result is compared by types and names, and a new shape made where one differs. Counted references, because rows may
  *         outlive both the statement and the connection, and may end on another thread.
  *         Kinds follow json_categorize_type (PostgreSQL 15, json.c): only there is a number written without quotes.
  * Path:   postgres/query > [postgres/rows] > sql/rows
@@ -18,7 +19,8 @@
 struct postgres_shape {
     atomic_uint references;
     unsigned count;
-    struct sql_column columns[]; /* the texts stand behind them */
+    Oid *types;                  /* of the columns, behind them .. */
+    struct sql_column columns[]; /* .. and the texts behind those */
 };
 
 struct postgres_rows {
@@ -111,7 +113,8 @@ static void fill_columns(struct postgres_shape *shape, const PGresult *result, c
         column->name = str_make(texts + at, key_at[i] - at);
         size_t next = i + 1 < shape->count ? key_at[i + 1] - strlen(PQfname(result, (int)i + 1)) : end;
         column->json_key = str_make(texts + key_at[i], next - key_at[i]);
-        column->kind = postgres_kind_of(PQftype(result, (int)i), &column->element);
+        shape->types[i] = PQftype(result, (int)i);
+        column->kind = postgres_kind_of(shape->types[i], &column->element);
         at = next;
     }
 }
@@ -126,9 +129,11 @@ struct postgres_shape *postgres_shape_of(const PGresult *result)
     if (key_at)
         add_texts(&texts, result, count, key_at);
     if (key_at && buf_ok(&texts))
-        shape = mem_zero(MEM_POSTGRES, sizeof *shape + count * sizeof *shape->columns + texts.len + 1);
+        shape = mem_zero(MEM_POSTGRES,
+                         sizeof *shape + count * (sizeof *shape->columns + sizeof *shape->types) + texts.len + 1);
     if (shape) {
-        char *copy = (char *)(shape->columns + count);
+        shape->types = (Oid *)(shape->columns + count);
+        char *copy = (char *)(shape->types + count);
         if (texts.len)
             memcpy(copy, texts.data, texts.len);
         atomic_init(&shape->references, 1);
@@ -140,9 +145,19 @@ struct postgres_shape *postgres_shape_of(const PGresult *result)
     return shape;
 }
 
+static bool is_named(const struct sql_column *column, const char *name)
+{
+    return strncmp(column->name.data, name, column->name.len) == 0 && name[column->name.len] == '\0';
+}
+
 bool postgres_shape_fits(const struct postgres_shape *shape, const PGresult *result)
 {
-    return shape->count == (unsigned)PQnfields(result);
+    if (shape->count != (unsigned)PQnfields(result))
+        return false;
+    for (unsigned i = 0; i < shape->count; i++)
+        if (shape->types[i] != PQftype(result, (int)i) || !is_named(&shape->columns[i], PQfname(result, (int)i)))
+            return false;
+    return true;
 }
 
 struct postgres_shape *postgres_shape_hold(struct postgres_shape *shape)

@@ -11,6 +11,7 @@ struct postgres_shape;
 
 /* NULL: out of memory. The caller has one reference. */
 struct postgres_shape *postgres_shape_of(const PGresult *result);
+/* Whether a result has the same columns, by number, type and name. Not so for FETCH and the like, whose text tells nothing. */
 bool postgres_shape_fits(const struct postgres_shape *shape, const PGresult *result);
 struct postgres_shape *postgres_shape_hold(struct postgres_shape *shape);
 void postgres_shape_release(struct postgres_shape *shape);            /* NULL is fine */

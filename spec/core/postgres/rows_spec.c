@@ -66,6 +66,38 @@ static void values_of_every_kind_read_as_row_to_json_writes_them(void **state)
         expect_as_row_to_json(queries[i]);
 }
 
+/* The text is the same, the server sees no reason to refuse it, and the columns are others. */
+static void a_cursor_of_the_same_name_has_columns_of_its_own(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    static const struct {
+        const char *cursor, *json;
+    } cases[] = {
+        { "declare c cursor for select 1 as a, 2 as b", "[{\"a\":1,\"b\":2}]" },
+        { "declare c cursor for select 'x'::text as a, 'y'::text as b", "[{\"a\":\"x\",\"b\":\"y\"}]" },
+        { "declare c cursor for select 'x'::text as c, 'y'::text as d", "[{\"c\":\"x\",\"d\":\"y\"}]" },
+    };
+    struct leased leased;
+    struct sql_session *session = begin(&leased);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct asked asked = { .is_done = false };
+        run_in(session, cases[i].cursor);
+        ask_in(session, &asked, "fetch 10 from c");
+        expect_ok(&asked);
+        struct buf json;
+        buf_init(&json, MEM_SQL, 0);
+        sql_rows_add_json(&json, asked.call.rows);
+        buf_add_char(&json, '\0');
+        assert_string_equal(json.data, cases[i].json);
+        buf_clear(&json);
+        drop_rows(&asked);
+        run_in(session, "close c");
+    }
+    sql_session_end(session);
+}
+
 static void a_result_tells_how_many_rows_a_write_changed(void **state)
 {
     (void)state;
@@ -130,6 +162,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(values_of_every_kind_read_as_row_to_json_writes_them, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_cursor_of_the_same_name_has_columns_of_its_own, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_result_tells_how_many_rows_a_write_changed, set_up, close_world),
         cmocka_unit_test_setup_teardown(rows_outlive_their_connection_and_engine, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_result_over_its_limit_is_refused_and_the_connection_serves_on, set_up,
