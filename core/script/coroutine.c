@@ -193,6 +193,7 @@ static int co_close(lua_State *L)
     lua_State *co = check_thread(L, 1);
     if (budget_has_ended(co))
         return luaL_error(L, "this coroutine used up a CPU budget: what it left open cannot be closed any more");
+    lua_settop(L, 1);
     adopt(L, co);
     struct task *task = task_of(L);
     bool may_wait = task->may_wait;
