@@ -65,23 +65,52 @@ static int cx_sleep(lua_State *L)
 
 /* --- shield ------------------------------------------------------------------------------------------------------- */
 
+/* Whose it is: a coroutine of the user's may be left within it, and resumed by another task, when the first is over. */
+struct shield {
+    struct task *task;
+    uint64_t serial;
+};
+
+static bool is_running(const struct script_vm *vm, const struct task *task)
+{
+    if (task == &vm->main.task)
+        return true;
+    LIST_EACH(&vm->running, node)
+    if (LIST_ENTRY(node, struct task, node) == task)
+        return true;
+    return false;
+}
+
+/* The first task may be freed by now, or do other work: looked at only when it is still there. */
+static void shield_end(lua_State *L, const struct shield *shield)
+{
+    bool is_there = shield->task == task_of(L) || is_running(vm_of(L), shield->task);
+    if (is_there && shield->task->serial == shield->serial)
+        shield->task->shields--;
+}
+
+/* Stack: shield, traceback, results or the error. */
 static int shield_done(lua_State *L, int status, lua_KContext context)
 {
-    (void)context;
-    task_of(L)->shields--;
+    shield_end(L, (const struct shield *)context);
     if (status != LUA_OK && status != LUA_YIELD)
         return lua_error(L);
-    return lua_gettop(L) - 1;
+    return lua_gettop(L) - 2;
 }
 
 /* cx.shield(fn, ...): waits inside fn are not interrupted by a cancel, for up to a second. For clean-up in __close. */
 static int cx_shield(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_pushcfunction(L, task_traceback);
+    struct task *task = task_of(L);
+    struct shield *shield = lua_newuserdatauv(L, sizeof *shield, 0);
+    *shield = (struct shield){ task, task->serial };
     lua_insert(L, 1);
-    task_of(L)->shields++;
-    return shield_done(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, shield_done), 0);
+    lua_pushcfunction(L, task_traceback);
+    lua_insert(L, 2);
+    task->shields++;
+    lua_KContext context = (lua_KContext)shield;
+    return shield_done(L, lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 2, context, shield_done), context);
 }
 
 /* --- cx ----------------------------------------------------------------------------------------------------------- */

@@ -218,6 +218,30 @@ static void a_coroutine_belongs_to_nobody_between_two_resumes(void **state)
     world_close(&world);
 }
 
+static void a_shield_is_its_tasks_whoever_resumes_what_is_in_it(void **state)
+{
+    (void)state;
+    world_open(&world,
+               "local shielded "
+               "route('GET', '/first', function() shielded = coroutine.wrap(function() cx.shield(coroutine.yield) "
+               "end) shielded() return 1 end)"
+               "route('GET', '/next', function() shielded() cx.sleep('1m') end, { timeout_ms = 50 })");
+    assert_answer(&world, "GET /first", NULL, "200 1");
+    assert_has(world_ask(&world, "GET /next", NULL), "504 ");
+    assert_null(strstr(world_log(&world), "its operation has not ended yet")); /* no shield of its own held it */
+    world_close(&world);
+}
+
+static void close_gives_what_the_standard_one_gives(void **state)
+{
+    (void)state;
+    world_open(&world,
+               "route('GET', '/close', function() return { coroutine.close(coroutine.create(print), 'more', 7) } "
+               "end)");
+    assert_answer(&world, "GET /close", NULL, "200 [true]");
+    world_close(&world);
+}
+
 static void loading_code_cannot_wait(void **state)
 {
     (void)state;
@@ -268,6 +292,8 @@ int main(void)
         cmocka_unit_test(coroutines_are_used_again),
         cmocka_unit_test(coroutines_of_the_user_may_wait),
         cmocka_unit_test(a_coroutine_belongs_to_nobody_between_two_resumes),
+        cmocka_unit_test(a_shield_is_its_tasks_whoever_resumes_what_is_in_it),
+        cmocka_unit_test(close_gives_what_the_standard_one_gives),
         cmocka_unit_test(loading_code_cannot_wait),
         cmocka_unit_test(a_closing_vm_ends_its_tasks),
         cmocka_unit_test(too_much_memory_ends_the_request_alone),
