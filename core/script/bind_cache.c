@@ -263,6 +263,14 @@ static int fill(lua_State *L, struct cache_op *op)
     return 1;
 }
 
+static void forget(struct cache_op *op)
+{
+    if (op->read.skip_layer)
+        cache_store_remove(op->read.cache->store, op->read.key);
+    else
+        cache_remove(op->read.cache, op->read.key);
+}
+
 static int loaded(lua_State *L, int status, lua_KContext context)
 {
     struct cache_op *op = (struct cache_op *)context;
@@ -276,6 +284,8 @@ static int loaded(lua_State *L, int status, lua_KContext context)
         return load_failed(L, op);
     if (!lua_isnil(L, -1))
         return fill(L, op);
+    if (op->read.entry) /* a refresh: nil is an answer, and what was there is no longer true */
+        forget(op);
     cache_read_fail(&op->read, FAIL_MISSING);
     op_give(op);
     return 1;

@@ -136,6 +136,21 @@ static void a_loader_may_look_at_the_stale_value_it_replaces(void **state)
     world_close(&world);
 }
 
+static void what_a_refresh_does_not_find_is_gone(void **state)
+{
+    (void)state;
+    world_open(&world, "local gone route('GET', '/v', function(req, cx) return cx.cache:get('v', { ttl = '20ms', stale "
+                       "= '1m' }, function() if not gone then return 1 end end) or 'none' end)"
+                       "route('GET', '/look', function(req, cx) return cx.cache:get('v') or 'none' end)"
+                       "route('POST', '/delete', function() gone = true end)");
+    assert_answer(&world, "GET /v", NULL, "200 1");
+    assert_answer(&world, "POST /delete", "", "204 ");
+    world_turn(&world, 30);
+    assert_answer(&world, "GET /v", NULL, "200 \"none\"");
+    assert_answer(&world, "GET /look", NULL, "200 \"none\"");
+    world_close(&world);
+}
+
 static void values_are_set_deleted_and_dropped_by_tag(void **state)
 {
     (void)state;
@@ -236,6 +251,7 @@ int main(void)
         cmocka_unit_test(stale_values_are_served_while_one_refreshes),
         cmocka_unit_test(a_loader_that_asks_for_its_own_key_is_a_mistake_said_at_once),
         cmocka_unit_test(a_loader_may_look_at_the_stale_value_it_replaces),
+        cmocka_unit_test(what_a_refresh_does_not_find_is_gone),
         cmocka_unit_test(values_are_set_deleted_and_dropped_by_tag),
         cmocka_unit_test(tags_hold_whatever_becomes_of_their_table),
         cmocka_unit_test(a_value_whose_tag_was_dropped_is_not_served_stale),
