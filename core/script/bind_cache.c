@@ -317,6 +317,12 @@ static int follow_failed(lua_State *L, struct cache_op *op)
         lua_pushnil(L);
         return 1;
     }
+    if (fail == FAIL_TIMEOUT)
+        return failure_raise_told(L, fail, "the value was being loaded by another request: deadline passed",
+                                  "the value is still being loaded for another request; try again");
+    if (fail == FAIL_FULL)
+        return failure_raise_told(L, fail, "too many requests wait for values of the cache",
+                                  "too many requests wait for the same data at the moment; try again");
     return failure_raisef(L, fail, "the value was being loaded by another request: %s", fail_text(fail));
 }
 

@@ -214,7 +214,8 @@ static int start_hashing(lua_State *L, const char *what, struct str password, st
     list_init(&hashing->held.node);
     if (work_submit(task->vm->services.loop, &hashing->work)) {
         hashing_free(hashing);
-        return failure_raisef(L, FAIL_FULL, "too many passwords are being hashed");
+        return failure_raise_told(L, FAIL_FULL, "too many passwords are being hashed",
+                                  "too many passwords are being checked at the moment; try again");
     }
     task_hold(task, &hashing->held, hashing_forgotten);
     return task_await(L, &hashing->wait, hashing_done);

@@ -33,6 +33,14 @@ int failure_raisef(lua_State *L, enum fail fail, const char *format, ...)
     return lua_error(L);
 }
 
+int failure_raise_told(lua_State *L, enum fail fail, const char *text, const char *told)
+{
+    struct failure *failure = failure_push(L, fail, NULL);
+    snprintf(failure->error.text, sizeof failure->error.text, "%s", text);
+    failure->told = told;
+    return lua_error(L);
+}
+
 struct failure *failure_test(lua_State *L, int index) { return udata_test(L, index, UD_FAILURE); }
 
 const char *failure_kind(const struct failure *failure)

@@ -12,6 +12,7 @@
 struct failure {
     enum fail fail;
     bool overdue;              /* the deadline of the request is what passed */
+    const char *told;          /* what a consumer is told of it, when it is 503; a literal, or NULL: by SQLSTATE and kind */
     struct sql_error error;    /* text is set for every kind */
 };
 /* [-0, +1] */
@@ -19,6 +20,8 @@ struct failure *failure_push(lua_State *L, enum fail fail, const struct sql_erro
 /* Pushes it and raises. */
 int failure_raise(lua_State *L, enum fail fail, const struct sql_error *error);
 int failure_raisef(lua_State *L, enum fail fail, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same for what the database has no part in: `text` is for the log, `told` for the consumer. Literals, both. */
+int failure_raise_told(lua_State *L, enum fail fail, const char *text, const char *told);
 struct failure *failure_test(lua_State *L, int index);
 const char *failure_kind(const struct failure *failure);
 int failure_status(const struct failure *failure);

@@ -410,15 +410,20 @@ static const char *unavailable_detail(const struct failure *failure)
     } words[] = {
         { "55P03", "the data is locked by another program at the moment; try again" },
         { "53100", "the disk of the database is full: nothing of this was kept" },
+        { "53300", "all connections to the database are busy; try again" },
         { "53", "the database has no room for more work at the moment; try again" },
         { "25006", "the data can only be read at the moment: nothing of this was kept" },
         { "40", "others changed the same data at the same time; try again" },
     };
+    if (failure->told)
+        return failure->told;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (sql_error_is(&failure->error, words[i].sqlstate))
             return words[i].detail;
-    if (failure->fail == FAIL_FULL || failure->fail == FAIL_TIMEOUT)
-        return "all connections to the database are busy; try again";
+    if (failure->fail == FAIL_FULL)
+        return "too much is being worked on at the moment; try again";
+    if (failure->fail == FAIL_TIMEOUT)
+        return "what this request needs did not come in time; try again";
     return "the data cannot be reached at the moment; try again";
 }
 

@@ -295,6 +295,28 @@ static void passwords_are_hashed_beside_the_loop(void **state)
     world_close(&world);
 }
 
+static void what_is_full_is_named(void **state)
+{
+    (void)state;
+    enum { ASKERS = 120 }; /* more than the queue of the work threads holds */
+    world_open(&world, "route('GET', '/hash', function(req, cx) cx.crypto:password_hash('secret') return 1 end)");
+    int fds[ASKERS], refused = 0;
+    for (int i = 0; i < ASKERS; i++) {
+        fds[i] = world_connect(&world);
+        world_send(fds[i], "GET /hash", "", NULL);
+    }
+    for (int i = 0; i < ASKERS; i++) {
+        const char *answer = world_receive(&world, fds[i]);
+        if (!strstr(answer, " 503 "))
+            continue;
+        refused++;
+        assert_has(answer, "too many passwords are being checked");
+        assert_null(strstr(answer, "connections to the database"));
+    }
+    assert_true(refused > 0);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +333,7 @@ int main(void)
         cmocka_unit_test(a_pipeline_gives_results_in_order),
         cmocka_unit_test(results_outlive_their_request),
         cmocka_unit_test(passwords_are_hashed_beside_the_loop),
+        cmocka_unit_test(what_is_full_is_named),
         cmocka_unit_test(all_memory_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
