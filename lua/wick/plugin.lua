@@ -51,17 +51,21 @@ local PLUGIN = {
   alerts = S.any { optional = true }, migrations = S.any { optional = true }, partitions = S.any { optional = true },
 }
 
+local ROUTE = {
+  name = S.string { pattern = "^[a-z][a-z0-9_]*$", max_length = 60 },
+  handler = S.any { check = fn.check },
+  query = shape_field, body = shape_field, returns = S.any { optional = true }, doc = S.string { optional = true },
+  cache = cache_shape, timeout = S.duration { optional = true, min = "1ms", max = "1h" },
+  max_body = S.bytes { optional = true, max = "1GiB" }, reads = S.boolean { optional = true },
+  batch = S.boolean { optional = true }, group = S.boolean { optional = true },
+}
+
 local function route_shape(extra, rest)
-  local fields = {
-    name = S.string { pattern = "^[a-z][a-z0-9_]*$", max_length = 60 },
-    handler = S.any { check = fn.check },
-    query = shape_field, body = shape_field, returns = S.any { optional = true }, doc = S.string { optional = true },
-    cache = cache_shape, timeout = S.duration { optional = true, min = "1ms", max = "1h" },
-    max_body = S.bytes { optional = true, max = "1GiB" }, reads = S.boolean { optional = true },
-    batch = S.boolean { optional = true }, group = S.boolean { optional = true },
-  }
-  for name, shape in pairs(extra) do
-    fields[name] = shape
+  local fields = {}
+  for _, some in ipairs { extra, ROUTE } do
+    for name, shape in pairs(some) do
+      fields[name] = shape
+    end
   end
   return S.record(fields, { rest = rest })
 end
@@ -411,11 +415,19 @@ local function check_leftovers(settings, all, texts, option_texts)
   end
 end
 
+-- What routes may say beyond the fields that wick knows. A name belongs to one plugin.
 local function fields_of(list)
-  local fields = {}
+  local fields, owners = {}, {}
   for _, one in ipairs(list) do
     for name, shape in pairs(type(one.table.route_fields) == "table" and one.table.route_fields or {}) do
-      fields[name] = S.is(shape) and shape or nil
+      local place = { "route_fields", name }
+      if ROUTE[name] then
+        note(one, place, "every route has a field of this name: give it another")
+      elseif owners[name] then
+        note(one, place, ("plugin %s declares this field of routes too: give one of them another name"):format(owners[name]))
+      else
+        owners[name], fields[name] = tostring(one.table.name), S.is(shape) and shape or nil
+      end
     end
   end
   return fields

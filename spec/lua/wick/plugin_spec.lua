@@ -428,6 +428,21 @@ return { name = "a", middleware = { { name = "m", wrap = w }, { name = "m", wrap
     end)
   end)
 
+  it("may not declare the same field of routes, nor one that is there", function()
+    local function declaring(name, field)
+      return ([[local S = require "wick.schema"
+return { name = %q, route_fields = {
+  %s = S.boolean { optional = true } } }]]):format(name, field)
+    end
+    assert.same({
+      "plugins/b/init.lua:3: route_fields.auth: plugin a declares this field of routes too: give one of them another name",
+    }, mistakes({ ["plugins/a/init.lua"] = declaring("a", "auth"), ["plugins/b/init.lua"] = declaring("b", "auth") },
+      'return { plugins = { "a", "b" } }'))
+    assert.same({
+      "plugins/a/init.lua:3: route_fields.cache: every route has a field of this name: give it another",
+    }, mistakes { ["plugins/a/init.lua"] = declaring("a", "cache") })
+  end)
+
   it("that come with wick are right", function()
     local list = loaded 'return { plugins = { "registry", "accounts" } }'
     assert.equal("accounts registry", names(list))
