@@ -36,6 +36,7 @@ struct db_op *db_op_take(lua_State *L, struct task *task)
         op->params = op->here;
     }
     op->tx = NULL;
+    op->pipe = NULL;
     op->wait = (struct task_wait){ .task = task, .cancel = db_op_cancel };
     memset(&op->call, 0, sizeof op->call);
     op->call.on_done = db_op_on_done;
@@ -294,7 +295,7 @@ static int db_blob(lua_State *L)
 /* --- pipeline ----------------------------------------------------------------------------------------------------- */
 
 enum { PIPE_MAX = 100 };
-struct pipe {
+struct db_pipe {
     struct task_wait wait; /* first: the context of the continuation */
     struct script_vm *vm;
     struct task *task; /* that fills it, and holds the ops */
@@ -306,7 +307,7 @@ struct pipe {
 
 static int add_to_pipe(lua_State *L, enum db_want want)
 {
-    struct pipe *pipe = udata_check(L, 1, UD_PIPE);
+    struct db_pipe *pipe = udata_check(L, 1, UD_PIPE);
     if (pipe->sent)
         return luaL_error(L, "this pipeline was sent already");
     if (pipe->task != task_of(L))
@@ -334,14 +335,14 @@ static int pipe_exec(lua_State *L) { return add_to_pipe(L, DB_EXEC); }
 static void on_piped(struct sql_call *call)
 {
     struct db_op *op = call->arg;
-    struct pipe *pipe = (struct pipe *)op->tx;
+    struct db_pipe *pipe = op->pipe;
     if (--pipe->left == 0)
         task_wake(&pipe->wait);
 }
 
 static void pipe_cancel(struct task_wait *wait)
 {
-    struct pipe *pipe = (struct pipe *)wait;
+    struct db_pipe *pipe = (struct db_pipe *)wait;
     if (pipe->writes && !pipe->task->lost) {
         wait->asked = false;
         return;
@@ -350,7 +351,7 @@ static void pipe_cancel(struct task_wait *wait)
         sql_cancel(pipe->vm->services.sql, pipe->calls[i]);
 }
 
-static const struct db_op *first_failed(const struct pipe *pipe)
+static const struct db_op *first_failed(const struct db_pipe *pipe)
 {
     for (unsigned i = 0; i < pipe->count; i++)
         if (pipe->calls[i]->fail)
@@ -361,7 +362,7 @@ static const struct db_op *first_failed(const struct pipe *pipe)
 static int pipe_done(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
-    struct pipe *pipe = (struct pipe *)context;
+    struct db_pipe *pipe = (struct db_pipe *)context;
     const struct db_op *failed = first_failed(pipe);
     if (failed || !pipe->writes)
         task_check(L); /* the ops are the task's to release */
@@ -382,7 +383,7 @@ static int pipe_done(lua_State *L, int status, lua_KContext context)
 static int pipe_filled(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
-    struct pipe *pipe = (struct pipe *)context;
+    struct db_pipe *pipe = (struct db_pipe *)context;
     struct script_vm *vm = pipe->vm;
     struct task *task = task_may_wait(L, "cx.db:pipeline");
     pipe->sent = true;
@@ -396,7 +397,7 @@ static int pipe_filled(lua_State *L, int status, lua_KContext context)
         op->call.timeout_ms = task_left_ms(task, 0);
         op->call.read_only = is_read(task, op);
         op->call.on_done = on_piped;
-        op->tx = (struct db_tx *)pipe;
+        op->pipe = pipe;
         pipe->calls[i] = &op->call;
     }
     sql_run_many(vm->services.sql, pipe->calls, pipe->count, /* atomic= */ pipe->writes);
@@ -409,7 +410,7 @@ static int db_pipeline(lua_State *L)
 {
     check_engine(L);
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    struct pipe *pipe = udata_new(L, UD_PIPE, sizeof *pipe, 1);
+    struct db_pipe *pipe = udata_new(L, UD_PIPE, sizeof *pipe, 1);
     pipe->vm = vm_of(L);
     pipe->task = task_of(L);
     pipe->wait.cancel = pipe_cancel;

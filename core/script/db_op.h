@@ -17,6 +17,7 @@
 
 enum db_want { DB_ONE, DB_ROWS, DB_EXEC };
 struct db_tx;
+struct db_pipe;
 
 struct db_op {
     struct task_wait wait;                /* first: the continuation's context is the op */
@@ -28,7 +29,8 @@ struct db_op {
     enum db_want want;
     enum sql_verb verb;                   /* of the call's text .. */
     bool only_reads;                      /* .. and whether it stores nothing */
-    struct db_tx *tx;
+    struct db_tx *tx;                     /* it runs in this transaction, or begins it .. */
+    struct db_pipe *pipe;                 /* .. or goes with this pipeline; NULL, both: alone */
     struct sql_value here[DB_PARAMS_HERE], *params;
     struct buf json;                      /* parameters that are tables, as text */
 };
