@@ -27,6 +27,8 @@ static char *body_of(const struct cache_entry *entry)
     return (char *)(uintptr_t)entry + body_offset(entry_links(entry)->tag_count);
 }
 
+uint64_t cache_entry_mark(const struct cache_entry *entry) { return entry_links(entry)->mark; }
+
 struct str cache_entry_key(const struct cache_entry *entry) { return str_make(body_of(entry), entry->key_len); }
 
 struct str cache_entry_meta(const struct cache_entry *entry)

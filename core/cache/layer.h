@@ -24,7 +24,7 @@ struct cache_layer {
     void (*get)(void *arg, struct cache_layer_get *get);
     void (*cancel)(void *arg, struct cache_layer_get *get);                      /* on_got will not come any more */
     void (*put)(void *arg, struct str key, struct str value, uint64_t ttl_ms);   /* copies; nobody waits */
-    void (*remove)(void *arg, struct str key);                                   /* nobody waits */
+    void (*remove)(void *arg, struct str key);                                   /* nobody waits, and it may be lost */
     bool (*is_open)(void *arg);                                                  /* false: do not even ask now */
 };
 

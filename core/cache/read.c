@@ -4,9 +4,13 @@
  *         it exactly once, by cache_read_fill, cache_read_fail or cache_read_cancel, or by finding the value below.
  * HOLDS   leads implies the flight of `key` is open. An entry with tags never goes to the layer below nor comes from it,
  *         since a dropped tag does not reach it there.
- * Below   a value is stored with a head of 24 bytes: magic, length of its meta data, the wall-clock time it ends, so that
- *         memory never keeps it longer than the layer would, and a checksum of all of it: what somebody else wrote there, or
- *         left there in part, is a miss and never an answer.
+ * Below   a value is stored with a head of 32 bytes: magic, length of its meta data, the wall-clock time it ends, so that
+ *         memory never keeps it longer than the layer would, its mark, and a checksum of all of it: what somebody else wrote
+ *         there, or left there in part, is a miss and never an answer.
+ *         Nobody knows whether a DEL arrives (breaker open, line down, queue full), nor whether it comes before or after the
+ *         SET of another worker, whose connection is another. So nothing depends on it: what comes from below is judged by its
+ *         mark, as an entry of memory is. The store remembers for each key (by hash) when this process last removed it; a value
+ *         read from the database before that is a miss. DEL and SET only make room, and tell other nodes.
  * Path:   serve/response, script/bind_cache > [cache/read] > cache/store, cache/flight, cache/layer
  */
 #include "cache/read.h"
@@ -17,8 +21,8 @@
 
 #include <assert.h>
 
-enum { BELOW_HEAD = 24, RETRIES_MAX = 3 };
-static const char below_magic[4] = { 'w', 'k', '0', '2' };
+enum { BELOW_HEAD = 32, RETRIES_MAX = 3 };
+static const char below_magic[4] = { 'w', 'k', '0', '3' };
 
 static void on_got(struct cache_layer_get *get);
 static void on_landed(struct cache_waiter *waiter);
@@ -158,13 +162,18 @@ static void on_landed(struct cache_waiter *waiter)
     read->on_ready(read);
 }
 
-/* Of the numbers in the head and of all behind it. */
+/* Of the numbers in the head and of all behind the sum: the mark stands there. */
 static uint64_t below_sum(uint32_t meta_len, int64_t ends_ms, struct str rest)
 {
     return siphash13((struct siphash_key){ meta_len, (uint64_t)ends_ms }, rest.data, rest.len);
 }
 
-static bool below_decode(struct str bytes, struct str *meta, struct str *value, uint64_t *left_ms)
+struct below {
+    struct str meta, value;
+    uint64_t left_ms, mark;
+};
+
+static bool below_decode(struct str bytes, struct below *out)
 {
     uint32_t meta_len;
     int64_t ends_ms;
@@ -174,18 +183,19 @@ static bool below_decode(struct str bytes, struct str *meta, struct str *value, 
     memcpy(&meta_len, bytes.data + 4, sizeof meta_len);
     memcpy(&ends_ms, bytes.data + 8, sizeof ends_ms);
     memcpy(&sum, bytes.data + 16, sizeof sum);
-    if (sum != below_sum(meta_len, ends_ms, str_make(bytes.data + BELOW_HEAD, bytes.len - BELOW_HEAD)))
+    memcpy(&out->mark, bytes.data + 24, sizeof out->mark);
+    if (sum != below_sum(meta_len, ends_ms, str_make(bytes.data + 24, bytes.len - 24)))
         return false;
     int64_t left = ends_ms - clock_wall_us() / 1000;
-    if (meta_len > bytes.len - BELOW_HEAD || left <= 0)
+    if (meta_len > bytes.len - BELOW_HEAD || left <= 0 || out->mark == 0)
         return false;
-    *meta = str_make(bytes.data + BELOW_HEAD, meta_len);
-    *value = str_make(meta->data + meta_len, bytes.len - BELOW_HEAD - meta_len);
-    *left_ms = (uint64_t)left;
+    out->meta = str_make(bytes.data + BELOW_HEAD, meta_len);
+    out->value = str_make(out->meta.data + meta_len, bytes.len - BELOW_HEAD - meta_len);
+    out->left_ms = (uint64_t)left;
     return true;
 }
 
-static void below_encode(struct buf *out, struct str meta, struct str value, uint64_t ttl_ms)
+static void below_encode(struct buf *out, struct str meta, struct str value, uint64_t ttl_ms, uint64_t mark)
 {
     uint32_t meta_len = (uint32_t)meta.len;
     int64_t ends_ms = clock_wall_us() / 1000 + (int64_t)ttl_ms;
@@ -194,12 +204,24 @@ static void below_encode(struct buf *out, struct str meta, struct str value, uin
     buf_add(out, &meta_len, sizeof meta_len);
     buf_add(out, &ends_ms, sizeof ends_ms);
     buf_add(out, &sum, sizeof sum);
+    buf_add(out, &mark, sizeof mark);
     buf_add_str(out, meta);
     buf_add_str(out, value);
     if (!buf_ok(out))
         return;
-    sum = below_sum(meta_len, ends_ms, str_make(out->data + BELOW_HEAD, out->len - BELOW_HEAD));
+    sum = below_sum(meta_len, ends_ms, str_make(out->data + 24, out->len - 24));
     memcpy(out->data + 16, &sum, sizeof sum);
+}
+
+static void put_below(struct cache *cache, struct str key, struct str meta, struct str value, uint64_t ttl_ms,
+                      uint64_t mark)
+{
+    struct buf bytes;
+    buf_init(&bytes, MEM_CACHE, 0);
+    below_encode(&bytes, meta, value, ttl_ms, mark);
+    if (buf_ok(&bytes))
+        cache->layer->put(cache->layer->arg, key, str_make(bytes.data, bytes.len), ttl_ms);
+    buf_clear(&bytes);
 }
 
 static struct cache_put put_of(const struct cache_read *read, struct str meta, struct str value)
@@ -228,24 +250,37 @@ static enum fail keep(struct cache_read *read, const struct cache_put *put, bool
     return read->entry ? FAIL_OK : FAIL_NOMEM;
 }
 
+/* True: it is the read's entry now. False: nothing removed since may come back, whoever wrote it there and whenever it got there. */
+static bool take_from_below(struct cache_read *read, struct str bytes)
+{
+    struct below below;
+    bool kept;
+    if (!below_decode(bytes, &below))
+        return false;
+    struct cache_put put = put_of(read, below.meta, below.value);
+    put.ttl_ms = below.left_ms < put.ttl_ms ? below.left_ms : put.ttl_ms;
+    put.tag_mark = below.mark < read->mark ? below.mark : read->mark; /* another's clock may be ahead of ours */
+    if (keep(read, &put, &kept))
+        return false;
+    if (kept || cache_store_is_current(read->cache->store, read->entry))
+        return true;
+    cache_entry_unref(read->entry);
+    read->entry = NULL;
+    return false;
+}
+
 /* The layer below has answered; the read is in WAIT and leads. */
 static void on_got(struct cache_layer_get *get)
 {
     struct cache_read *read = get->arg;
-    struct str meta, value;
-    uint64_t left_ms;
-    bool kept;
     assert(read->state == CACHE_READ_WAIT && read->leads);
-    if (get->fail == FAIL_OK && below_decode(get->value, &meta, &value, &left_ms)) {
-        struct cache_put put = put_of(read, meta, value);
-        put.ttl_ms = left_ms < put.ttl_ms ? left_ms : put.ttl_ms;
-        if (keep(read, &put, &kept) == FAIL_OK) {
-            land(read, FAIL_OK, read->entry);
-            found(read, CACHE_FROM_L2);
-            read->on_ready(read);
-            return;
-        }
+    if (get->fail == FAIL_OK && take_from_below(read, get->value)) {
+        land(read, FAIL_OK, read->entry);
+        found(read, CACHE_FROM_L2);
+        read->on_ready(read);
+        return;
     }
+    read->mark = cache_store_mark(read->cache->store); /* what is loaded from here on is newer than any drop so far */
     read->state = CACHE_READ_LOAD;
     read->on_ready(read);
 }
@@ -256,15 +291,8 @@ enum fail cache_read_fill(struct cache_read *read, struct str meta, struct str v
     struct cache_put put = put_of(read, meta, value);
     struct cache_entry *before = read->entry; /* the stale one, when this is a refresh */
     enum fail fail = keep(read, &put, &kept);
-    if (kept && uses_layer(read)) {
-        const struct cache_layer *layer = read->cache->layer;
-        struct buf bytes;
-        buf_init(&bytes, MEM_CACHE, 0);
-        below_encode(&bytes, meta, value, read->ttl_ms);
-        if (buf_ok(&bytes))
-            layer->put(layer->arg, read->key, str_make(bytes.data, bytes.len), read->ttl_ms);
-        buf_clear(&bytes);
-    }
+    if (kept && uses_layer(read))
+        put_below(read->cache, read->key, meta, value, read->ttl_ms, read->mark);
     if (read->leads)
         land(read, fail, fail == FAIL_OK ? read->entry : NULL);
     read->must_load = false;
@@ -299,18 +327,14 @@ void cache_read_cancel(struct cache_read *read)
 void cache_write(struct cache *cache, const struct cache_put *put)
 {
     /* Only what memory took goes below: a value refused here must not come back from there. */
-    if (cache_store_put(cache->store, put, loop_now_ms(cache->loop), NULL) != FAIL_OK) {
+    struct cache_entry *entry;
+    if (cache_store_put(cache->store, put, loop_now_ms(cache->loop), &entry) != FAIL_OK) {
         cache_remove(cache, put->key);
         return;
     }
-    if (!cache->layer || put->tag_count > 0)
-        return;
-    struct buf bytes;
-    buf_init(&bytes, MEM_CACHE, 0);
-    below_encode(&bytes, put->meta, put->value, put->ttl_ms);
-    if (buf_ok(&bytes))
-        cache->layer->put(cache->layer->arg, put->key, str_make(bytes.data, bytes.len), put->ttl_ms);
-    buf_clear(&bytes);
+    if (cache->layer && put->tag_count == 0)
+        put_below(cache, put->key, put->meta, put->value, put->ttl_ms, cache_entry_mark(entry));
+    cache_entry_unref(entry);
 }
 
 void cache_remove(struct cache *cache, struct str key)

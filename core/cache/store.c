@@ -8,6 +8,8 @@
  *         (or the key); an entry carries the tick before its value was read (its mark), and is a miss once a tag of it
  *         has a later one. The test is made at each look-up, so no order of puts and drops on any thread can bring back
  *         what was dropped. Two tags on one place share their drops: that costs misses, never staleness.
+ *         The clock counts microseconds since 1970 where it can, and one more than before where it must, so a mark that another
+ *         process wrote beside a value in the layer below is compared with our removals like one of our own (cache/read).
  * HOLDS   for each shard: live_bytes + reserved_bytes + limbo_bytes <= bytes_max, at every step, and what the heap holds
  *         for it is never more than that: who takes an entry out frees it before the lock is given back. The fixed tables
  *         are taken off the budget first.
@@ -16,6 +18,7 @@
  */
 #include "cache/store.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/siphash.h"
 #include "cache/entry.h"
@@ -40,7 +43,7 @@ struct cache_shard {
 };
 
 struct cache_store {
-    uint64_t clock;      /* atomic: ticks at every drop, remove and purge; starts at 1 */
+    uint64_t clock; /* atomic: moves on at every drop, remove and purge, and is never behind the wall clock at a mark */
     uint64_t purge_tick; /* atomic */
     uint64_t drops;      /* atomic */
     size_t sweep_at;     /* atomic: the next bucket, counted through all shards */
@@ -119,7 +122,7 @@ enum fail cache_store_open(size_t bytes_max, struct cache_store **out)
     struct cache_store *store = mem_zero(MEM_CACHE, own_bytes);
     if (!store)
         return FAIL_NOMEM;
-    store->clock = 1;
+    store->clock = (uint64_t)clock_wall_us();
     store->holders = 1;
     store->bytes_max = bytes_max;
     store->shard_count = shards;
@@ -273,7 +276,20 @@ static bool reserve(struct cache_shard *shard, size_t bytes, uint64_t now_ms)
     return has_room;
 }
 
-static uint64_t tick(struct cache_store *store) { return __atomic_add_fetch(&store->clock, 1, __ATOMIC_ACQ_REL); }
+/* The wall clock, but at least `step` more than before: time that is set back does not undo the order of drops. */
+static uint64_t advance(struct cache_store *store, uint64_t step)
+{
+    uint64_t wall_us = (uint64_t)clock_wall_us(), next;
+    uint64_t before = __atomic_load_n(&store->clock, __ATOMIC_ACQUIRE);
+    do
+        next = before + step > wall_us ? before + step : wall_us;
+    while (next != before && !__atomic_compare_exchange_n(&store->clock, &before, next, /* weak= */ true,
+                                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    return next;
+}
+
+/* Later than every mark so far. */
+static uint64_t tick(struct cache_store *store) { return advance(store, 1); }
 
 /* Ticks may be written in another order than they were taken: the latest stays. */
 static void tick_write(uint64_t *slot, uint64_t now)
@@ -359,7 +375,7 @@ void cache_store_drop_tag(struct cache_store *store, struct str tag)
     tick_write(&store->tag_ticks[entry_tag_hash(tag)], tick(store));
 }
 
-uint64_t cache_store_mark(struct cache_store *store) { return __atomic_load_n(&store->clock, __ATOMIC_ACQUIRE); }
+uint64_t cache_store_mark(struct cache_store *store) { return advance(store, 0); }
 
 bool cache_store_is_current(struct cache_store *store, const struct cache_entry *entry)
 {

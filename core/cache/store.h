@@ -51,7 +51,10 @@ struct cache_entry *cache_entry_loose(const struct cache_put *put, uint64_t now_
 bool cache_store_remove(struct cache_store *store, struct str key);
 /* Every entry that carries the tag is a miss from now on; O(1). */
 void cache_store_drop_tag(struct cache_store *store, struct str tag);
-uint64_t cache_store_mark(struct cache_store *store);              /* a point in the order of drops and removes */
+/* A point in the order of drops and removes: in microseconds since 1970 as well as that order allows, so that other processes'
+ * marks can be told from before or after ours, as far as their clocks agree. */
+uint64_t cache_store_mark(struct cache_store *store);
+uint64_t cache_entry_mark(const struct cache_entry *entry);        /* the one it was put with, or of the put itself */
 /* Whether neither its tags nor its key were dropped since its mark: false for who joined a flight after the drop. */
 bool cache_store_is_current(struct cache_store *store, const struct cache_entry *entry);
 void cache_store_purge(struct cache_store *store);                 /* all are misses from now on; O(1), sweeps free them */

@@ -1,7 +1,9 @@
 /* layer.c - Redis as the layer below the memory cache.
  *
  * DESIGN  A get is one GET whose call lives in the caller's own memory (layer_data), so asking allocates nothing. A put is
- *         SET key value PX ttl, a remove is DEL; nobody waits for either. Deadlines and the breaker are redis/'s own.
+ *         SET key value PX ttl, a remove is DEL; nobody waits for either, and either may be lost, or overtake the other on
+ *         another worker's line: cache/read takes nothing from here that this process removed later. Deadlines and the breaker
+ *         are redis/'s own.
  * HOLDS   on_got comes exactly once for each get, unless it was cancelled; never from within the get.
  * Path:   cache/read > [serve/layer] > redis/command > redis/connection
  */

@@ -13,7 +13,7 @@ struct below {
     unsigned gets, puts, removes;
     struct cache_layer_get *pending;
     struct loop_task task;
-    bool is_open;
+    bool is_open, loses_removes;
 };
 
 static struct loop *loop;
@@ -65,7 +65,8 @@ static void below_remove(void *arg, struct str key)
 {
     struct below *layer = arg;
     (void)key;
-    layer->len = 0;
+    if (!layer->loses_removes)
+        layer->len = 0;
     layer->removes++;
 }
 
@@ -97,6 +98,14 @@ static int close_all(void **state)
     cache_store_close(store);
     assert_int_equal(loop_close(loop, 1000), 0);
     return 0;
+}
+
+/* Memory is empty, and knows of no removals: another process, on the same layer. */
+static void start_anew(void)
+{
+    cache_store_close(store);
+    assert_int_equal(cache_store_open(8 << 20, &store), FAIL_OK);
+    cache.store = store;
 }
 
 static void on_ready(struct cache_read *read)
@@ -165,7 +174,7 @@ static void what_the_layer_below_has_is_not_loaded_again(void **state)
     assert_int_equal(first.state, CACHE_READ_LOAD);
     assert_int_equal(cache_read_fill(&first, STR("meta"), STR("value"), NULL), FAIL_OK);
     assert_int_equal(below.puts, 1);
-    cache_store_purge(store);
+    start_anew();
     assert_int_equal(cache_read_start(&second), CACHE_READ_WAIT);
     turn(2);
     assert_int_equal(second.state, CACHE_READ_HIT);
@@ -212,7 +221,7 @@ static void a_value_that_was_changed_or_cut_below_is_a_miss(void **state)
             *byte = (char)(was ^ 0x10);
         else
             below.len = i - len;
-        cache_store_purge(store);
+        start_anew();
         struct cache_read read = read_of("k");
         assert_int_equal(cache_read_start(&read), CACHE_READ_WAIT);
         turn((unsigned)i + 2);
@@ -266,6 +275,74 @@ static void a_key_removed_while_it_was_loaded_reaches_neither_memory_nor_the_lay
     assert_int_equal(below.puts, 0);
     struct cache_entry *entry;
     assert_int_equal(cache_store_get(store, STR("k"), loop_now_ms(loop), &entry), CACHE_MISS);
+}
+
+/* Starts a read, which asks below, and waits for what comes of that. */
+static enum cache_read_state read_through(struct cache_read *read)
+{
+    assert_int_equal(cache_read_start(read), CACHE_READ_WAIT);
+    turn(ready + 1);
+    return read->state;
+}
+
+static void fill(struct cache_read *read, const char *value)
+{
+    assert_int_equal(cache_read_fill(read, STR_NONE, str_of(value), NULL), FAIL_OK);
+}
+
+static void a_removal_that_never_reached_the_layer_below_holds(void **state)
+{
+    (void)state;
+    struct cache_read first = read_of("k"), second = read_of("k"), third = read_of("k");
+    assert_int_equal(read_through(&first), CACHE_READ_LOAD);
+    fill(&first, "old");
+    below.loses_removes = true; /* the breaker is open, the line is down, the queue is full .. */
+    cache_remove(&cache, STR("k"));
+    assert_int_equal(read_through(&second), CACHE_READ_LOAD);
+    fill(&second, "new");
+    cache_store_purge(store);
+    assert_int_equal(read_through(&third), CACHE_READ_LOAD); /* nor does it bring back what was purged */
+    cache_read_fail(&third, FAIL_MISSING);
+}
+
+static void a_value_that_overtakes_its_removal_on_the_way_below_is_not_taken(void **state)
+{
+    (void)state;
+    struct cache_read first = read_of("k"), second = read_of("k"), third = read_of("k");
+    char late[sizeof below.value];
+    assert_int_equal(read_through(&first), CACHE_READ_LOAD);
+    fill(&first, "old");
+    size_t len = below.len;
+    memcpy(late, below.value, len);
+    cache_remove(&cache, STR("k"));
+    memcpy(below.value, late, len); /* the SET of one connection comes after the DEL of another */
+    below.len = len;
+    assert_int_equal(read_through(&second), CACHE_READ_LOAD);
+    fill(&second, "new");
+    start_anew();
+    assert_int_equal(read_through(&third), CACHE_READ_HIT);
+    assert_int_equal(third.source, CACHE_FROM_L2);
+    assert_text(cache_entry_value(third.entry), "new");
+    cache_entry_unref(third.entry);
+}
+
+static void what_was_set_below_is_known_to_be_of_then(void **state)
+{
+    (void)state;
+    struct cache_put put = { .key = STR("k"), .value = STR("set"), .ttl_ms = 60000 };
+    struct cache_read first = read_of("k"), second = read_of("k");
+    cache_store_remove(store, STR("k"));
+    cache_write(&cache, &put);
+    struct cache_store *other, *mine = store; /* of a process on the same layer */
+    assert_int_equal(cache_store_open(8 << 20, &other), FAIL_OK);
+    cache.store = other;
+    assert_int_equal(read_through(&first), CACHE_READ_HIT);
+    cache_entry_unref(first.entry);
+    cache_store_remove(other, STR("k")); /* it removes the key, and its DEL is lost */
+    assert_int_equal(read_through(&second), CACHE_READ_LOAD);
+    cache_read_fail(&second, FAIL_MISSING);
+    cache.store = mine;
+    cache_store_close(other);
 }
 
 static void who_asks_after_a_drop_does_not_ride_on_a_load_from_before_it(void **state)
@@ -395,6 +472,9 @@ int main(void)
         SENTENCE(an_entry_with_tags_never_goes_below),
         SENTENCE(a_value_whose_tag_was_dropped_while_it_was_loaded_is_served_once_and_not_kept),
         SENTENCE(a_key_removed_while_it_was_loaded_reaches_neither_memory_nor_the_layer_below),
+        SENTENCE(a_removal_that_never_reached_the_layer_below_holds),
+        SENTENCE(a_value_that_overtakes_its_removal_on_the_way_below_is_not_taken),
+        SENTENCE(what_was_set_below_is_known_to_be_of_then),
         SENTENCE(who_asks_after_a_drop_does_not_ride_on_a_load_from_before_it),
         SENTENCE(when_the_leader_leaves_one_follower_leads),
         SENTENCE(a_failure_of_the_leader_reaches_those_who_wait),
