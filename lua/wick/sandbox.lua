@@ -8,7 +8,7 @@ local suggest = require "wick.suggest"
 local sandbox = {}
 
 local LIBRARY = { -- what `require "wick.x"` may be inside a plugin
-  schema = true, units = true, suggest = true,
+  listing = true, schema = true, suggest = true, units = true,
 }
 
 local PLAIN = {
@@ -115,7 +115,7 @@ function sandbox.new(plugin_name, require_local)
     local own = name:match("^wick%.(.+)$")
     if own then
       if not LIBRARY[own] then
-        error(("plugins may require wick.schema, wick.units and wick.suggest, not %q; JSON is cx.json, or cjson"):format(name), 2)
+        error(("plugins may require wick.schema, wick.listing, wick.units and wick.suggest, not %q; JSON is cx.json, or cjson"):format(name), 2)
       end
       return require(name)
     end

@@ -1,6 +1,7 @@
 --- Users, for administrators.
 
 local S = require "wick.schema"
+local listing = require "wick.listing"
 local tokens = require "accounts.tokens"
 
 local COLUMNS = "id, email, name, role, is_active, is_verified, last_login_at, created_at, updated_at"
@@ -24,26 +25,12 @@ local function not_found(cx, id)
 end
 
 local function list(req, cx)
-  local query = req.query
-  local where, values = {}, {}
-  if query.active ~= nil then
-    values[#values + 1] = query.active
-    where[#where + 1] = "is_active = $" .. #values
-  end
-  if query.after then
-    values[#values + 1] = query.after:lower()
-    where[#where + 1] = "email > $" .. #values
-  end
-  values[#values + 1] = query.limit
-  local rows = cx.db:rows(("select %s from users%s order by email limit $%d"):format(COLUMNS,
-    #where > 0 and " where " .. table.concat(where, " and ") or "", #values), table.unpack(values))
+  local query, f = req.query, listing.new()
+  f:where("is_active = ?", query.active)
+  f:where("email > ?", query.after and query.after:lower())
+  local rows = f:rows(cx, "select " .. COLUMNS .. " from users", "order by email limit " .. f:value(query.limit))
   local count = #rows
-  local link
-  if count == query.limit then
-    local after = rows[count].email:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end)
-    link = ("<%s?%safter=%s&limit=%d>; rel=\"next\""):format(req.path,
-      query.active ~= nil and ("active=%s&"):format(query.active) or "", after, query.limit)
-  end
+  local link = count > 0 and listing.next_link(req, query.limit, count, { after = rows[count].email }) or nil
   return cx.reply { status = 200, headers = { Link = link }, body = rows }
 end
 
@@ -61,10 +48,9 @@ local function add(req, cx)
 end
 
 local function change(req, cx)
-  local body, sets, values = req.body, {}, {}
+  local body, sets, f = req.body, {}, listing.new()
   local function set(column, value)
-    values[#values + 1] = value
-    sets[#sets + 1] = ("%s = $%d"):format(column, #values)
+    sets[#sets + 1] = column .. " = " .. f:value(value)
   end
   for _, column in ipairs { "name", "role", "is_active", "is_verified" } do
     if body[column] ~= nil then
@@ -82,10 +68,10 @@ local function change(req, cx)
       detail = "give at least one of email, name, role, password, is_active, is_verified",
     })
   end
-  values[#values + 1] = req.params.id
-  local text = ("update users set %s, updated_at = now() where id = $%d returning %s"):format(table.concat(sets, ", "), #values, COLUMNS)
+  local text = ("update users set %s, updated_at = now() where id = %s returning %s"):format(table.concat(sets, ", "),
+    f:value(req.params.id), COLUMNS)
   local row = cx.db:transaction(function(tx)
-    local changed = tx:one(text, table.unpack(values))
+    local changed = tx:one(text, table.unpack(f.values, 1, f.count))
     if changed and (body.password or body.is_active == false) then
       tokens.revoke_all(cx, tx, req.params.id)
     end

@@ -1,7 +1,7 @@
 --- Health: report one or many, history, and a summary over a window.
 
 local S = require "wick.schema"
-local filter = require "registry.filter"
+local listing = require "wick.listing"
 local timeline = require "registry.timeline"
 local times = require "registry.times"
 
@@ -72,7 +72,7 @@ local METRICS = {
 }
 
 local function history(req, cx)
-  local f = filter.new()
+  local f = listing.new()
   f:where("service_id = ?", req.params.id)
   local page, count = timeline.page(req, cx, f, METRICS)
   return count == 0 and missing(cx, req.params.id) or page

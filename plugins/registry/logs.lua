@@ -1,14 +1,14 @@
 --- Logs: append a batch, list by level, service and time, newest first.
 
 local S = require "wick.schema"
-local filter = require "registry.filter"
+local listing = require "wick.listing"
 local timeline = require "registry.timeline"
 
 local LEVELS = { "debug", "info", "warn", "error", "fatal" }
 
 local Entry = S.record {
   service_id = S.uuid { optional = true, nullable = true },
-  level = S.enum { "debug", "info", "warn", "error", "fatal", default = "info" },
+  level = S.enum(LEVELS, { default = "info" }),
   message = S.string { min_length = 1, max_length = 10000 },
   metadata = S.map(S.any {}, { optional = true }),
   created_at = S.timestamp { optional = true, doc = "when; now if it is left out" },
@@ -35,13 +35,13 @@ local function append(req, cx)
 end
 
 local Listing = timeline.query {
-  level = S.enum { LEVELS[1], LEVELS[2], LEVELS[3], LEVELS[4], LEVELS[5], optional = true },
+  level = S.enum(LEVELS, { optional = true }),
   service = S.uuid { optional = true },
 }
 local LOGS = { table = "logs", time = "created_at", columns = "id, service_id, level, message, metadata, created_at" }
 
 local function list(req, cx)
-  local f = filter.new()
+  local f = listing.new()
   f:where("service_id = ?", req.query.service)
   f:where("level = ?", req.query.level)
   return (timeline.page(req, cx, f, LOGS))

@@ -1,7 +1,7 @@
 --- Services: list, get, create, change, delete, start, stop, restart.
 
 local S = require "wick.schema"
-local filter = require "registry.filter"
+local listing = require "wick.listing"
 
 local COLUMNS = "id, name, status, group_name, port, labels, health_check_url, last_health_check, restart_count, is_active, " ..
   "created_at, updated_at"
@@ -11,7 +11,7 @@ local Labels = S.map(S.string { max_length = 200 }, { max_items = 64, optional =
 local Service = S.record {
   id = S.uuid {},
   name = S.string { min_length = 1, max_length = 100 },
-  status = S.enum { STATUSES[1], STATUSES[2], STATUSES[3], STATUSES[4], STATUSES[5], default = "stopped" },
+  status = S.enum(STATUSES, { default = "stopped" }),
   group_name = S.string { min_length = 1, max_length = 100, default = "default" },
   port = S.int64 { min = 1, max = 65535, optional = true, nullable = true },
   labels = Labels,
@@ -27,7 +27,7 @@ local Change = Fields:partial()
 
 local LABEL = "^[^:]+:.*$"
 local Listing = S.record {
-  status = S.enum { STATUSES[1], STATUSES[2], STATUSES[3], STATUSES[4], STATUSES[5], optional = true },
+  status = S.enum(STATUSES, { optional = true }),
   group = S.string { optional = true, max_length = 100 },
   label = S.list(S.string { pattern = LABEL, max_length = 300 }, { optional = true, max_items = 4, doc = "name:value, up to four times" }),
   active = S.boolean { default = true, doc = "false lists the inactive ones" },
@@ -42,7 +42,7 @@ local BY_LABEL = {
 
 local function list(req, cx)
   local query = req.query
-  local f = filter.new()
+  local f = listing.new()
   f:where("is_active = ?", query.active)
   f:where("status = ?", query.status)
   f:where("group_name = ?", query.group)
@@ -53,7 +53,7 @@ local function list(req, cx)
   f:where("name > ?", query.after)
   local rows = f:rows(cx, "select " .. COLUMNS .. " from services", "order by name limit " .. f:value(query.limit))
   local count = #rows
-  local link = count > 0 and filter.next_link(req, query.limit, count, { after = rows[count].name }) or nil
+  local link = count > 0 and listing.next_link(req, query.limit, count, { after = rows[count].name }) or nil
   return cx.reply { status = 200, headers = { Link = link }, body = rows }
 end
 
@@ -82,7 +82,7 @@ end
 local CHANGEABLE = { "name", "status", "group_name", "port", "labels", "health_check_url", "is_active" }
 
 local function change(req, cx)
-  local f, sets = filter.new(), {}
+  local f, sets = listing.new(), {}
   for _, name in ipairs(CHANGEABLE) do
     local value = req.body[name]
     if value ~= nil then

@@ -1,7 +1,7 @@
 --- Lists of what happened, newest first: the query parameters they share, and one page of them.
 
 local S = require "wick.schema"
-local filter = require "registry.filter"
+local listing = require "wick.listing"
 
 local timeline = {}
 
@@ -12,7 +12,7 @@ function timeline.query(fields)
   fields.before = S.int64 { optional = true, min = 1, doc = "the id the page before ended with" }
   fields.before_time = S.timestamp { optional = true, doc = "the time the page before ended with" }
   fields.limit = S.int64 { default = 100, min = 1, max = 1000 }
-  return S.record(fields, { check = filter.whole_cursor })
+  return S.record(fields, { check = listing.whole_cursor })
 end
 
 --- One page as a reply, with a Link to the next, and the number of its rows. f: the filters so far. source: table, its time
@@ -28,7 +28,7 @@ function timeline.page(req, cx, f, source)
     ("order by %s desc, id desc limit %s"):format(time, f:value(query.limit)))
   local count = #rows
   local last = rows[count]
-  local link = last and filter.next_link(req, query.limit, count, { before = last.id, before_time = last[time] })
+  local link = last and listing.next_link(req, query.limit, count, { before = last.id, before_time = last[time] })
   return cx.reply { status = 200, headers = { Link = link }, body = rows }, count
 end
 

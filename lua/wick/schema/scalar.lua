@@ -148,14 +148,17 @@ function S.string(options)
   return make("string", options, { read = read_string, words = string_words, known = set_of(options and options.one_of) })
 end
 
---- One of some texts: S.enum { "running", "stopped", default = "stopped" }.
-function S.enum(options)
+--- One of some texts: S.enum { "running", "stopped", default = "stopped" }; or S.enum(STATUSES, { default = "stopped" }), where the
+-- list stands elsewhere.
+function S.enum(texts, options)
   local shape = { one_of = {} }
-  for k, v in pairs(options) do
-    if math.type(k) == "integer" then
-      shape.one_of[k] = v
-    else
-      shape[k] = v
+  for _, part in ipairs { texts, options } do
+    for k, v in pairs(part) do
+      if math.type(k) == "integer" then
+        shape.one_of[k] = v
+      else
+        shape[k] = v
+      end
     end
   end
   local made = S.string(shape)

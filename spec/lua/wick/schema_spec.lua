@@ -150,6 +150,15 @@ describe("S.uuid", function()
   end)
 end)
 
+it("S.enum takes a list that stands elsewhere, and leaves it as it is", function()
+  local levels = { "low", "high" }
+  local level = S.enum(levels, { default = "low" })
+  assert.equal("low", takes(level, nil))
+  assert.equal("high", takes(level, "high"))
+  assert.equal('must be one of low, high, got "other"', error_of(level, "other"))
+  assert.same({ "low", "high" }, levels)
+end)
+
 describe("S.timestamp", function()
   local known = { -- the right side is what PostgreSQL 15 prints for the left one with timezone = 'UTC'
     ["2026-11-23T14:02:22Z"] = "2026-11-23 14:02:22+00",

@@ -1,22 +1,27 @@
---- Builds the text of a list's query from the filters that were given, so that each combination is a statement of its own
---- with a plan of its own. Values only ever become parameters.
+--- Lists for the routes of plugins: the text of a query from the filters that were given, so that each combination is a statement
+--- of its own with a plan of its own, and the Link to the next page. Values only ever become parameters.
+---
+---   local f = listing.new()
+---   f:where("status = ?", req.query.status)                         -- left out when it was not asked for
+---   local rows = f:rows(cx, "select id, name from things", "order by name limit " .. f:value(req.query.limit))
+---   local link = #rows > 0 and listing.next_link(req, req.query.limit, #rows, { after = rows[#rows].name }) or nil
 
-local filter = {}
-filter.__index = filter
+local listing = {}
+listing.__index = listing
 
-function filter.new()
-  return setmetatable({ conditions = {}, values = {}, count = 0 }, filter)
+function listing.new()
+  return setmetatable({ conditions = {}, values = {}, count = 0 }, listing)
 end
 
 --- Takes a value, gives the text that stands for it: "$3".
-function filter:value(value)
+function listing:value(value)
   self.count = self.count + 1
   self.values[self.count] = value
   return "$" .. self.count
 end
 
 --- Adds `condition` with each ? replaced by the next value; nothing when the first value is nil.
-function filter:where(condition, first, ...)
+function listing:where(condition, first, ...)
   if first == nil then
     return self
   end
@@ -36,7 +41,7 @@ local CURSOR = {
 }
 
 --- Goes on after the row that the page before ended with; rows are in descending order of `column` and id.
-function filter:after_row(dialect, table_name, column, time, id)
+function listing:after_row(dialect, table_name, column, time, id)
   if dialect == "postgres" then
     return self:where(CURSOR.postgres:format(column), time, id)
   end
@@ -44,7 +49,7 @@ function filter:after_row(dialect, table_name, column, time, id)
 end
 
 --- For schemas of lists: the two parts of a cursor go together.
-function filter.whole_cursor(query)
+function listing.whole_cursor(query)
   if (query.before == nil) ~= (query.before_time == nil) then
     return nil, "before and before_time go together; take both from the Link header"
   end
@@ -52,12 +57,12 @@ function filter.whole_cursor(query)
 end
 
 --- " where a and b" or "".
-function filter:text()
+function listing:text()
   return #self.conditions > 0 and " where " .. table.concat(self.conditions, " and ") or ""
 end
 
 --- Runs head .. where .. tail on the database; gives rows.
-function filter:rows(cx, head, tail)
+function listing:rows(cx, head, tail)
   return cx.db:rows(head .. self:text() .. " " .. tail, table.unpack(self.values, 1, self.count))
 end
 
@@ -69,7 +74,7 @@ end
 
 --- The Link header (RFC 8288) to the page after this one, or nil on the last. query: what the page was asked with; next: the
 --- parameters that continue it.
-function filter.next_link(req, limit, count, next)
+function listing.next_link(req, limit, count, next)
   if count < limit then
     return nil
   end
@@ -92,4 +97,4 @@ function filter.next_link(req, limit, count, next)
   return ("<%s?%s>; rel=\"next\""):format(req.path, table.concat(parts, "&"))
 end
 
-return filter
+return listing
