@@ -13,60 +13,80 @@ local function days_in(year, month)
   return (month == 4 or month == 6 or month == 9 or month == 11) and 30 or 31
 end
 
--- RFC 3339, normalised to UTC as PostgreSQL writes it: "2026-11-23 14:02:22.12+00", without zeros at the end of the fraction.
--- As text it is then at most any text of the same moment that has more zeros, and at least any text of an earlier moment.
-local function read_timestamp(shape, value, cx)
-  local function refuse()
-    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
+-- Days since 1970-01-01 in the Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date algorithms"). An era has 400
+-- years, and a year begins in March, so that the day that comes and goes is its last.
+local function days_from_civil(year, month, day)
+  local y = month <= 2 and year - 1 or year
+  local era = y // 400
+  local year_of_era = y - era * 400
+  local day_of_year = (153 * (month + (month > 2 and -3 or 9)) + 2) // 5 + day - 1
+  return era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
+end
+
+-- The way back: year, month, day.
+local function civil_from_days(days)
+  local z = days + 719468
+  local era = z // 146097
+  local day_of_era = z - era * 146097
+  local year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
+  local day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+  local month_from_march = (5 * day_of_year + 2) // 153
+  local month = month_from_march < 10 and month_from_march + 3 or month_from_march - 9
+  return year_of_era + era * 400 + (month <= 2 and 1 or 0), month, day_of_year - (153 * month_from_march + 2) // 5 + 1
+end
+
+-- Seconds east of UTC, or nil: "Z", "+02", "+02:00", "-0330".
+local function parse_zone(zone)
+  if zone == "Z" or zone == "z" then
+    return 0
   end
-  if type(value) ~= "string" then
-    return refuse()
+  local sign, hours, minutes = zone:match("^([+-])(%d%d):?(%d%d)$")
+  if not sign then
+    sign, hours = zone:match("^([+-])(%d%d)$")
   end
+  hours, minutes = tonumber(hours), tonumber(minutes) or 0
+  if not sign or hours > 14 or minutes > 59 then
+    return nil
+  end
+  return (hours * 3600 + minutes * 60) * (sign == "-" and -1 or 1)
+end
+
+-- Seconds since 1970 and the fraction as text (".12" or ""), or nil.
+local function parse(text)
   local y, mo, d, h, mi, s, fraction, zone =
-    value:match("^(%d%d%d%d)%-(%d%d)%-(%d%d)[Tt ](%d%d):(%d%d):(%d%d)([%d.]*)([Zz+-].*)$")
+    text:match("^(%d%d%d%d)%-(%d%d)%-(%d%d)[Tt ](%d%d):(%d%d):(%d%d)([%d.]*)([Zz+-].*)$")
   if not y or not (fraction == "" or fraction:match("^%.%d%d?%d?%d?%d?%d?%d?%d?%d?$")) then
-    return refuse()
+    return nil
   end
-  fraction = fraction:sub(1, 7):gsub("%.?0*$", "")
   y, mo, d, h, mi, s = tonumber(y), tonumber(mo), tonumber(d), tonumber(h), tonumber(mi), tonumber(s)
-  if y < 1 or mo < 1 or mo > 12 or d < 1 or d > days_in(y, mo) or h > 23 or mi > 59 or s > 59 then
-    return refuse()
+  local offset = parse_zone(zone)
+  if not offset or y < 1 or mo < 1 or mo > 12 or d < 1 or d > days_in(y, mo) or h > 23 or mi > 59 or s > 59 then
+    return nil
   end
-  local offset = 0
-  if zone ~= "Z" and zone ~= "z" then
-    local sign, zh, zm = zone:match("^([+-])(%d%d):?(%d%d)$")
-    if not sign then
-      sign, zh, zm = zone:match("^([+-])(%d%d)$")
-    end
-    zh, zm = tonumber(zh), tonumber(zm) or 0
-    if not sign or zh > 14 or zm > 59 then
-      return refuse()
-    end
-    offset = (zh * 3600 + zm * 60) * (sign == "-" and -1 or 1)
-  end
-  -- days since 1970 (Howard Hinnant's days_from_civil), so that neither os.time nor a time zone is involved
-  local yy = mo <= 2 and y - 1 or y
-  local era = yy // 400
-  local yoe = yy - era * 400
-  local doy = (153 * (mo + (mo > 2 and -3 or 9)) + 2) // 5 + d - 1
-  local days = era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
-  local at = days * 86400 + h * 3600 + mi * 60 + s - offset
-  if offset == 0 then
-    return ("%04d-%02d-%02d %02d:%02d:%02d%s+00"):format(y, mo, d, h, mi, s, fraction)
-  end
-  local z = at // 86400 + 719468
-  era = z // 146097
-  local doe = z - era * 146097
-  yoe = (doe - doe // 1460 + doe // 36524 - doe // 146096) // 365
-  doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
-  local mp = (5 * doy + 2) // 153
-  d, mo = doy - (153 * mp + 2) // 5 + 1, mp < 10 and mp + 3 or mp - 9
-  y = yoe + era * 400 + (mo <= 2 and 1 or 0)
-  if y < 1 or y > 9999 then
-    return refuse()
+  return days_from_civil(y, mo, d) * 86400 + h * 3600 + mi * 60 + s - offset, (fraction:sub(1, 7):gsub("%.?0*$", ""))
+end
+
+-- In UTC as PostgreSQL writes it: "2026-11-23 14:02:22.12+00", without zeros at the end of the fraction; nil outside the years 1 to
+-- 9999. As text it is then at most any text of the same moment that has more zeros, and at least any text of an earlier moment.
+local function write(at, fraction)
+  local year, month, day = civil_from_days(at // 86400)
+  if year < 1 or year > 9999 then
+    return nil
   end
   local second = at % 86400
-  return ("%04d-%02d-%02d %02d:%02d:%02d%s+00"):format(y, mo, d, second // 3600, second // 60 % 60, second % 60, fraction)
+  return ("%04d-%02d-%02d %02d:%02d:%02d%s+00"):format(year, month, day, second // 3600, second // 60 % 60, second % 60, fraction)
+end
+
+local function read_timestamp(shape, value, cx)
+  local at, fraction
+  if type(value) == "string" then
+    at, fraction = parse(value)
+  end
+  local text = at and write(at, fraction)
+  if not text then
+    fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))
+  end
+  return text or nil
 end
 
 --- RFC 3339 point in time; checked to UTC text that both engines order and compare.
