@@ -149,6 +149,19 @@ function Type:partial()
   return derived(self, fields)
 end
 
+-- Named keys, and numbers beyond a gap: a list written in Lua may have them, and nobody would read them.
+local function refuse_others(value, count, cx)
+  local found = {}
+  for key in pairs(value) do
+    found[key] = (math.type(key) ~= "integer" or key < 1 or key > count) or nil
+  end
+  for _, key in ipairs(sorted_keys(found)) do
+    push(cx, key)
+    fail(cx, "is not known here: a list has numbers from 1 on, without gaps, and no names")
+    pop(cx)
+  end
+end
+
 local function read_list(shape, value, cx)
   if cx.source == "text" and type(value) == "string" then
     value = { value }
@@ -161,6 +174,9 @@ local function read_list(shape, value, cx)
   if (shape.max_items and count > shape.max_items) or (shape.min_items and count < shape.min_items) then
     fail(cx, ("%s, got %d"):format(shape:expects(), count))
     return nil
+  end
+  if cx.source == "lua" then
+    refuse_others(value, count, cx)
   end
   local out = json.array {}
   for i = 1, count do

@@ -32,7 +32,11 @@ function core.plain(value)
   elseif value == null then
     return "null"
   elseif type(value) == "string" then
-    return #value <= 40 and ("%q"):format(value):gsub("\\\n", "\\n") or ("a text of %d characters"):format(#value)
+    if #value <= 40 then
+      return (("%q"):format(value):gsub("\\\n", "\\n"))
+    end
+    local characters = utf8.len(value)
+    return ("a text of %d %s"):format(characters or #value, characters and "characters" or "bytes")
   elseif type(value) == "number" or type(value) == "boolean" then
     return tostring(value)
   elseif type(value) == "table" then
@@ -121,12 +125,25 @@ end
 
 local COMPOSITE = { record = true, list = true, map = true, any_of = true }
 
+local function read(shape, value, cx)
+  local errors_before = #cx.errors
+  local out = shape.read(shape, value, cx)
+  if out ~= nil and shape.check and #cx.errors == errors_before then
+    local fine, why = shape.check(out)
+    if not fine then
+      core.fail(cx, why or "is not acceptable")
+      return nil
+    end
+  end
+  return out
+end
+
 -- Checks one value; nil means "not there, and nothing to put in its place" or that an error was noted.
 function core.check(shape, value, cx)
   if value == nil then
     if shape.default ~= nil then
       if COMPOSITE[shape.kind] then
-        return shape.read(shape, shape.default, cx) -- so that the defaults of its fields come in too
+        return read(shape, shape.default, cx) -- so that the defaults of its fields come in too
       end
       return shape.read_default and shape.read_default(shape.default) or copy(shape.default)
     end
@@ -142,16 +159,7 @@ function core.check(shape, value, cx)
     core.fail(cx, "must not be null: " .. shape:expects())
     return nil
   end
-  local errors_before = #cx.errors
-  local out = shape.read(shape, value, cx)
-  if out ~= nil and shape.check and #cx.errors == errors_before then
-    local fine, why = shape.check(out)
-    if not fine then
-      core.fail(cx, why or "is not acceptable")
-      return nil
-    end
-  end
-  return out
+  return read(shape, value, cx)
 end
 
 function core.push(cx, key)

@@ -150,6 +150,26 @@ describe("S.uuid", function()
   end)
 end)
 
+it("S.list leaves nothing out that was written in Lua", function()
+  local names = S.list(S.string {}, { optional = true })
+  assert.same({ "a", "b" }, takes(names, { "a", "b" }, "lua"))
+  assert.same({ "[3]: is not known here: a list has numbers from 1 on, without gaps, and no names",
+    "extra: is not known here: a list has numbers from 1 on, without gaps, and no names" },
+    errors_of(names, { "a", extra = false, [3] = "c" }, "lua"))
+end)
+
+it("a default of many parts is checked as a whole, too", function()
+  local range = S.record({ from = S.int64 { default = 5 }, to = S.int64 { default = 4 } }, { default = {}, check = function(value)
+    return value.from <= value.to, "from must not be above to"
+  end })
+  assert.equal("from must not be above to", error_of(range, nil))
+end)
+
+it("a long text is counted in characters", function()
+  assert.matches("got a text of 30 characters$", error_of(S.int64 {}, ("ä"):rep(30), "lua"))
+  assert.matches("got a text of 50 bytes$", error_of(S.int64 {}, ("\xff"):rep(50), "lua"))
+end)
+
 it("S.enum takes a list that stands elsewhere, and leaves it as it is", function()
   local levels = { "low", "high" }
   local level = S.enum(levels, { default = "low" })
