@@ -47,6 +47,22 @@ local function add(req, cx)
   return cx.created("/api/v1/users/" .. row.id, row)
 end
 
+-- Who can let others in. The rows are locked, so of two who demote each other one waits, and then sees what the other did; on
+-- SQLite transactions that write come one after the other anyway.
+local KEEPERS = "select id from users where role = 'admin' and is_active and is_verified order by id"
+local LOCKED_KEEPERS = { postgres = KEEPERS .. " for update", sqlite = KEEPERS }
+
+local function is_last_keeper(tx, id)
+  local keepers = tx:rows(LOCKED_KEEPERS)
+  return #keepers == 1 and keepers[1].id == id
+end
+
+local function last_admin(cx)
+  return cx.problem(409, "last-admin", {
+    detail = "this is the last administrator who can log in; make somebody else one first",
+  })
+end
+
 local function change(req, cx)
   local body, sets, f = req.body, {}, listing.new()
   local function set(column, value)
@@ -70,7 +86,11 @@ local function change(req, cx)
   end
   local text = ("update users set %s, updated_at = now() where id = %s returning %s"):format(table.concat(sets, ", "),
     f:value(req.params.id), COLUMNS)
+  local steps_down = body.role == "user" or body.is_active == false or body.is_verified == false
   local row = cx.db:transaction(function(tx)
+    if steps_down and is_last_keeper(tx, req.params.id) then
+      error(last_admin(cx), 0)
+    end
     local changed = tx:one(text, table.unpack(f.values, 1, f.count))
     if changed and (body.password or body.is_active == false) then
       tokens.revoke_all(cx, tx, req.params.id)
@@ -85,7 +105,12 @@ local function delete(req, cx)
   if req.params.id == req.user.id then
     return cx.problem(409, "own-account", { detail = "you cannot delete the account you are using" })
   end
-  local count = cx.db:exec("delete from users where id = $1", req.params.id)
+  local count = cx.db:transaction(function(tx)
+    if is_last_keeper(tx, req.params.id) then -- the caller may have been demoted a moment ago
+      error(last_admin(cx), 0)
+    end
+    return tx:exec("delete from users where id = $1", req.params.id)
+  end)
   tokens.forget_all(cx)
   return count > 0 and cx.no_content() or not_found(cx, req.params.id)
 end

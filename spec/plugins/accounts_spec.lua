@@ -319,6 +319,40 @@ rig.on_each_engine({ describe = describe, setup = setup, teardown = teardown }, 
       assert_problem(404, "user-not-found", wick:patch("/api/v1/users/" .. NOBODY, { name = "x" }, wick.admin))
     end)
 
+    it("keep one administrator who can log in, also when two demote each other at once", function()
+      local me = wick:fetch("/api/v1/me", wick.admin)
+      local others = wick:ask_list(("select id from users where role = 'admin' and is_active and is_verified and id <> '%s'"):format(me.id))
+      for _, id in ipairs(others) do
+        assert.equal(200, wick:patch("/api/v1/users/" .. id, { is_verified = false }, wick.admin).status)
+      end
+      local path = "/api/v1/users/" .. me.id
+      for _, fields in ipairs { { role = "user" }, { is_active = false }, { is_verified = false, name = "Changed" } } do
+        assert_problem(409, "last-admin", wick:patch(path, fields, wick.admin))
+      end
+      assert.equal(me.name, wick:fetch("/api/v1/me", wick.admin).name)
+      assert.equal(200, wick:patch(path, { role = "admin", is_active = true }, wick.admin).status)
+
+      local second = new_user { role = "admin" }
+      local token, conns, statuses = wick:login(second.email, second.password), {}, {}
+      for i, one in ipairs { { me.id, token }, { second.id, wick.admin } } do
+        conns[i] = wick.server:connect()
+        conns[i]:send(http.format("PATCH", "/api/v1/users/" .. one[1], { body = '{"role":"user"}',
+          headers = { ["content-type"] = "application/json", authorization = "Bearer " .. one[2] } }))
+      end
+      for i, conn in ipairs(conns) do
+        statuses[i] = assert(conn:response()).status
+        conn:close()
+      end
+      assert.is_false(statuses[1] == 200 and statuses[2] == 200)
+      assert.equal("1", wick:ask "select count(*) from users where role = 'admin' and is_active and is_verified")
+      local still = statuses[1] == 200 and token or wick.admin
+      assert.equal(200, wick:patch("/api/v1/users/" .. me.id, { role = "admin" }, still).status)
+      assert.equal(200, wick:patch("/api/v1/users/" .. second.id, { role = "user" }, wick.admin).status)
+      for _, id in ipairs(others) do
+        assert.equal(200, wick:patch("/api/v1/users/" .. id, { is_verified = true }, wick.admin).status)
+      end
+    end)
+
     it("are deleted, their sessions with them, but not by themselves", function()
       local user = new_user()
       local path, token = "/api/v1/users/" .. user.id, wick:login(user.email, user.password)
