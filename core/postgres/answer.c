@@ -167,9 +167,22 @@ struct postgres_unit postgres_answer_unit(struct postgres_connection *connection
     return unit;
 }
 
-static enum postgres_outcome judge_lost(struct postgres_connection *connection, struct postgres_step *step)
+/* The server's last words may have come where the SYNC was awaited; they say more than that the socket has ended. */
+static void note_last_words(struct postgres_connection *connection, const struct postgres_unit *unit)
+{
+    struct sql_error last = { .sent = true };
+    if (!unit->error || !PQresultErrorField(unit->error, PG_DIAG_SQLSTATE))
+        return;
+    postgres_error_fill(&last, unit->error);
+    if (is_end_of_connection(&last))
+        connection->error = last;
+}
+
+static enum postgres_outcome judge_lost(struct postgres_connection *connection, const struct postgres_unit *unit,
+                                        struct postgres_step *step)
 {
     struct sql_call *call = step->call;
+    note_last_words(connection, unit);
     if (postgres_answer_is_good(step->result) && call->read_only)
         return judge_good(connection, step); /* a read needs no commit */
     call->fail = FAIL_SQL;
@@ -216,7 +229,7 @@ enum postgres_outcome postgres_answer_judge(struct postgres_connection *connecti
     if (owns_error(connection, unit, at))
         return judge_error(connection, step, unit->error);
     if (!unit->is_answered)
-        return judge_lost(connection, step);
+        return judge_lost(connection, unit, step);
     if (is_aborted(step->result))
         return POSTGRES_BEHIND;
     bool failed_at_sync = unit->error && unit->error_at == unit->steps - 1;

@@ -227,11 +227,22 @@ static void on_sync(struct postgres_connection *connection, PGresult *result)
     end_unit(connection, connection->step_at, /* is_answered= */ true);
 }
 
+/* libpq's own error, that the socket has ended, tells less than what the server has said before. */
+static bool is_no_news(const PGresult *result, const PGresult *before)
+{
+    return PQresultStatus(result) == PGRES_FATAL_ERROR && !PQresultErrorField(result, PG_DIAG_SQLSTATE) && before &&
+           PQresultErrorField(before, PG_DIAG_SQLSTATE);
+}
+
 /* A result that is no SYNC. The last one counts where there are several: an error may follow rows. */
 static void on_result(struct postgres_connection *connection, PGresult *result)
 {
     struct postgres_step *step = postgres_step_at(connection, connection->step_at);
     connection->result_bytes = 0;
+    if (is_no_news(result, step->result)) {
+        PQclear(result);
+        return;
+    }
     PQclear(step->result);
     step->result = result;
 }
