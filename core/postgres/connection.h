@@ -45,6 +45,7 @@ struct postgres_connection {
     void *ssl;
     int pid;                             /* of the back end */
     struct sql_error error;              /* why it did not open, or was lost */
+    uint64_t started_ns;                 /* to be opened */
     uint64_t opened_ms, quiet_since_ms, expires_ms;
     uint64_t heard_ms;                   /* when it was last seen to work */
     unsigned uses;                       /* leases */

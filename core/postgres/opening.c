@@ -1,14 +1,18 @@
 /* opening.c - opens connections in the background: how many, how fast, and what when it fails.
  *
- * DESIGN  Up to min_size, spread over the lanes; beyond that one for each waiting call, at most opening_max at a time (1 after a
- *         failure, doubling with each success). A call that gives up never ends an attempt: the connection serves the next one, or
- *         becomes idle. After failures_max failures in a row the breaker lets one attempt through every open_ms .. open_ms_max; a wrong
- *         user, password or database stops attempts for POSTGRES_CONFIG_HOLD_MS. Only failed attempts count, never lost connections.
+ * DESIGN  Up to min_size, spread over the lanes; beyond that for waiting calls, one at a time as long as the queue moves faster than a
+ *         connection opens: a short spike is over before a second one would be of use. Once a call has waited for longer than opening
+ *         takes (open_ns), or nothing is open, one for each waiting call, at most opening_max at a time (1 after a failure, doubling
+ *         with each success, up to connecting_limit). A call that gives up never ends an attempt: the connection serves the next one,
+ *         or becomes idle. After failures_max failures in a row the breaker lets one attempt through every open_ms .. open_ms_max; a
+ *         wrong user, password or database stops attempts for POSTGRES_CONFIG_HOLD_MS. Only failed attempts count, never lost
+ *         connections.
  * HOLDS   Each attempt is counted in total, opening and homes from may_open on.
  * Path:   postgres/pool > [postgres/opening] > postgres/connection
  */
 #include "postgres/opening.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "postgres/lane.h"
@@ -59,6 +63,11 @@ static uint64_t expiry_of(const struct postgres_settings *settings, uint64_t now
     return now_ms + settings->max_lifetime_ms - jitter_ms;
 }
 
+static void learn_pace(struct postgres_pool *pool, uint64_t took_ns)
+{
+    pool->open_ns = pool->open_ns ? pool->open_ns - pool->open_ns / 4 + took_ns / 4 : took_ns;
+}
+
 static void on_opened(struct postgres_lane *lane, struct postgres_connection *connection)
 {
     struct postgres_pool *pool = lane->pool;
@@ -68,6 +77,7 @@ static void on_opened(struct postgres_lane *lane, struct postgres_connection *co
     bool is_return = pool->error.sqlstate[0] != '\0';
     connection->place = POSTGRES_LEASED;
     pool->opening--;
+    learn_pace(pool, clock_mono_ns() - connection->started_ns);
     unsigned limit = pool->settings->connecting_limit;
     pool->opening_max = pool->opening_max * 2 > limit ? limit : pool->opening_max * 2;
     breaker_worked(&pool->breaker, now_ms);
@@ -123,6 +133,17 @@ static void on_open(struct postgres_connection *connection, bool is_open)
     postgres_opening_fill(lane);
 }
 
+/* Would one more still help those who wait on this lane? */
+static bool is_wanted(const struct postgres_lane *lane)
+{
+    const struct postgres_pool *pool = lane->pool;
+    const struct sql_call *oldest = postgres_queue_oldest(lane);
+    if (!oldest || pool->opening >= atomic_load_explicit(&pool->waiting, memory_order_relaxed))
+        return false;
+    return pool->opening == 0 || pool->opening == pool->total ||
+           clock_mono_ns() - oldest->submitted_ns >= pool->open_ns;
+}
+
 /* One more for this lane? If so it is counted already. */
 static bool may_open(struct postgres_lane *lane)
 {
@@ -132,10 +153,8 @@ static bool may_open(struct postgres_lane *lane)
     if (pool->total >= postgres_sizing_limit(&pool->sizing) || pool->opening >= pool->opening_max || now_ms < pool->hold_until_ms ||
         atomic_load_explicit(&pool->is_closing, memory_order_relaxed))
         return false;
-    bool is_wanted = !list_is_empty(&lane->waiters) &&
-                     pool->opening < atomic_load_explicit(&pool->waiting, memory_order_relaxed);
     bool is_below_min = pool->total < settings->min_size && lane->homes * pool->lane_count <= pool->total;
-    if (!(is_wanted || is_below_min) || !breaker_allows(&pool->breaker, now_ms))
+    if (!(is_wanted(lane) || is_below_min) || !breaker_allows(&pool->breaker, now_ms))
         return false;
     pool->total++;
     pool->opening++;
@@ -169,6 +188,7 @@ void postgres_opening_fill(struct postgres_lane *lane)
             return;
         }
         connection->lane = lane;
+        connection->started_ns = clock_mono_ns();
         connection->place = POSTGRES_OPENING;
         connection->user = &postgres_lane_user;
         list_push_back(&lane->all, &connection->all_node);

@@ -30,6 +30,7 @@ struct postgres_pool {
     pthread_mutex_t mutex;
     unsigned total, opening;                 /* connections in any state, and those not open yet */
     unsigned opening_max;                    /* 1 after a failure, doubles with each success */
+    uint64_t open_ns;                        /* how long opening one takes, as of late; 0: not known */
     struct breaker breaker;
     uint64_t hold_until_ms;                  /* user, password or database are wrong: no attempt before */
     struct sql_error error;                  /* of the last attempt that failed */
