@@ -58,18 +58,42 @@ static inline int close_wire(void **state)
     return 0;
 }
 
-/* What the pool itself counts. */
-static inline struct postgres_counts pool_counts(void)
+/* Libraries keep what they open when first used; that is no leak. */
+static inline int set_up_wire_group(void **state)
+{
+    set_up_process(state);
+    if (!server_url())
+        return 0;
+    set_up_wire(state);
+    open_wire("");
+    run("select 1");
+    close_world(state);
+    proxy_stop(&proxy);
+    return 0;
+}
+
+#define WIRE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_wire, close_wire)
+
+static inline struct postgres_pool *pool_of(void)
 {
     struct asked asked = { .is_done = false };
     ask(&asked, "select 1", true);
     struct postgres_lane *lane = asked.call.engine_data[0];
     wait_for(&asked);
     drop_rows(&asked);
+    return lane->pool;
+}
+
+/* What the pool itself counts. */
+static inline struct postgres_counts pool_counts(void)
+{
     struct postgres_counts counts;
-    postgres_pool_count(lane->pool, &counts);
+    postgres_pool_count(pool_of(), &counts);
     return counts;
 }
+
+/* So many are open and idle. */
+static inline void wait_until_idle(unsigned count) { turn_until(3000, pool_counts().idle == count); }
 
 static inline unsigned pool_total(void)
 {

@@ -268,16 +268,6 @@ static unsigned opening_now(struct postgres_pool *pool)
     return counts.opening;
 }
 
-static struct postgres_pool *pool_of(void)
-{
-    struct asked asked = { .is_done = false };
-    ask(&asked, "select 1", true);
-    struct postgres_lane *lane = asked.call.engine_data[0];
-    wait_for(&asked);
-    drop_rows(&asked);
-    return lane->pool;
-}
-
 /* While it is away one attempt at a time is made, calls fail with what the server said; when it is back, one, then two, then four. */
 static void one_asks_first_and_the_others_follow_slowly(void **state)
 {
@@ -403,22 +393,6 @@ static void the_wall_clock_may_jump(void **state)
     }
 }
 
-/* Libraries keep what they open when first used; that is no leak. */
-static int set_up_group(void **state)
-{
-    set_up_process(state);
-    if (!server_url())
-        return 0;
-    set_up_wire(state);
-    open_wire("");
-    run("select 1");
-    close_world(state);
-    proxy_stop(&proxy);
-    return 0;
-}
-
-#define WIRE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_wire, close_wire)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,5 +412,5 @@ int main(void)
         WIRE_TEST(the_wall_clock_may_jump),
         cmocka_unit_test(everything_is_given_back),
     };
-    return cmocka_run_group_tests(tests, set_up_group, NULL);
+    return cmocka_run_group_tests(tests, set_up_wire_group, NULL);
 }
