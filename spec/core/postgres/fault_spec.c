@@ -171,6 +171,114 @@ static void a_server_that_stands_still_costs_deadlines_and_nothing_else(void **s
                 slow_ms(6000)); /* what still connects has its connect_timeout */
 }
 
+/* One back end dies: the server ends all and recovers, which new connections are told by 57P03. */
+static void a_crash_of_one_back_end_is_recovered_from(void **state)
+{
+    (void)state;
+    if (!needs_servers())
+        skip();
+    world.admin = open_admin(url);
+    outside("create table if not exists crash_spec(i int); truncate crash_spec");
+    PQfinish(world.admin);
+    world.admin = NULL;
+    for (int round = 0; round < 3; round++) {
+        struct asked write = { .is_done = false }, read = { .is_done = false };
+        struct leased leased;
+        struct sql_session *session = begin(&leased);
+        run_in(session, "insert into crash_spec values (1)");
+        ask(&write, "insert into crash_spec select 2 from pg_sleep(10)", false);
+        ask(&read, "select count(*) from crash_spec, pg_sleep(0.2)", true);
+        turn(50);
+        int pid = atoi(run("select pg_backend_pid()"));
+        uint64_t begin_ms = clock_mono_ms();
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        wait_for(&write);
+        assert_int_equal(write.call.fail, FAIL_SQL);
+        assert_true(sql_error_is(&write.call.error, "57P02") || sql_error_is(&write.call.error, "08006"));
+        assert_true(write.call.error.sent);
+        wait_for(&read); /* run again, or refused while the server recovers */
+        assert_true(read.call.fail == FAIL_OK || sql_error_status(&read.call.error) == 503);
+        drop_rows(&read);
+        struct asked commit = { .is_done = false };
+        ask_in(session, &commit, "commit");
+        wait_for(&commit);
+        assert_int_equal(commit.call.fail, FAIL_SQL);
+        sql_session_end(session);
+        ms_until_answered(slow_ms(6000), 1500);
+        printf("answers %llu ms after the crash\n", (unsigned long long)(clock_mono_ms() - begin_ms));
+        assert_true(clock_mono_ms() - begin_ms < slow_ms(3000));
+        assert_string_equal(run("select count(*) from crash_spec"), "0");
+    }
+}
+
+/* Immediate shutdown, a minute of nothing in short, and the first answer less than a second after it is back. */
+static void an_immediate_shutdown_is_recovered_from_within_a_second(void **state)
+{
+    (void)state;
+    if (!needs_servers())
+        skip();
+    struct loop_load load;
+    loop_load_take(world.loop, &load);
+    signal_server("QUIT");
+    uint64_t begin_ms = clock_mono_ms();
+    struct asked asked = { .is_done = false };
+    while (clock_mono_ms() - begin_ms < 2500) { /* long enough for the breaker to be at its slowest */
+        ask(&asked, "select 1", true);
+        wait_for(&asked);
+        turn(20);
+    }
+    expect_error(&asked, FAIL_REFUSED, "08001");
+    assert_non_null(strstr(asked.call.error.text, "refused"));
+    loop_load_take(world.loop, &load);
+    assert_true(load.longest_ns < (uint64_t)slow_ms(20) * 1000 * 1000);
+    stop_server();
+    start_server();
+    uint64_t ms = ms_until_answered(slow_ms(4000), 1500);
+    printf("answers %llu ms after the server\n", (unsigned long long)ms);
+    assert_true(ms < slow_ms(1000));
+}
+
+/* All of it is stopped; those who wait are told after acquire_timeout, not before and not much later. */
+static void who_waits_for_a_server_that_stands_still_waits_for_acquire_timeout(void **state)
+{
+    (void)state;
+    if (!needs_servers())
+        skip();
+    close_world(NULL);
+    struct postgres_settings settings = settings_for(url);
+    settings.max_size = 2;
+    settings.acquire_timeout_ms = 500;
+    settings.statement_timeout_ms = 4000;
+    open_world_with(settings);
+    assert_string_equal(run("select 1"), "1");
+    signal_server("STOP");
+    enum { BUSY = 2, N = 10 };
+    static struct asked busy[BUSY], asked[N];
+    struct loop_load load;
+    for (int i = 0; i < BUSY; i++)
+        ask(&busy[i], "select 1", false);
+    turn(20);
+    loop_load_take(world.loop, &load);
+    for (int i = 0; i < N; i++) {
+        ask(&asked[i], "select 1", i % 2);
+        turn(10);
+    }
+    for (int i = 0; i < N; i++) {
+        expect_error(&asked[i], FAIL_TIMEOUT, "53300");
+        uint64_t waited_ms = (clock_mono_ns() - asked[i].call.submitted_ns) / 1000000;
+        assert_in_range(waited_ms, 500, 500 + slow_ms(50));
+    }
+    loop_load_take(world.loop, &load);
+    printf("the longest turn: %.2f ms\n", (double)load.longest_ns / 1e6);
+    assert_true(load.longest_ns < (uint64_t)slow_ms(20) * 1000 * 1000);
+    signal_server("CONT");
+    for (int i = 0; i < BUSY; i++) {
+        wait_for(&busy[i]);
+        drop_rows(&busy[i]);
+    }
+    assert_true(ms_until_answered(slow_ms(8000), 5100) < slow_ms(6000));
+}
+
 static void it_opens_before_the_server_does(void **state)
 {
     (void)state;
@@ -248,6 +356,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_fast_shutdown_ends_calls_with_57P01_and_is_recovered_from, set_up,
                                         close_world),
         cmocka_unit_test_setup_teardown(a_server_that_stands_still_costs_deadlines_and_nothing_else, set_up,
+                                        close_world),
+        cmocka_unit_test_setup_teardown(a_crash_of_one_back_end_is_recovered_from, set_up, close_world),
+        cmocka_unit_test_setup_teardown(an_immediate_shutdown_is_recovered_from_within_a_second, set_up, close_world),
+        cmocka_unit_test_setup_teardown(who_waits_for_a_server_that_stands_still_waits_for_acquire_timeout, set_up,
                                         close_world),
         cmocka_unit_test_setup_teardown(it_opens_before_the_server_does, set_up, close_world),
         cmocka_unit_test_setup_teardown(the_servers_last_connection_slot_is_not_fought_over, set_up, close_world),
