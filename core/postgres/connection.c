@@ -19,6 +19,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/tcp.h> /* tcpi_bytes_received, which the C library's own lacks */
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
@@ -260,19 +262,45 @@ void postgres_connection_flush(struct postgres_connection *connection)
     watch_set(connection->watch, is_held_back ? WATCH_READ | WATCH_WRITE : WATCH_READ);
 }
 
+static uint64_t waiting_bytes(struct postgres_connection *connection)
+{
+    int waiting = 0;
+    return ioctl(PQsocket(connection->pg), FIONREAD, &waiting) == 0 ? (uint64_t)waiting : 0;
+}
+
+/* How many bytes libpq has taken off the socket, all in all: what has arrived less what still waits there. 0: not known. */
+static uint64_t taken_bytes(struct postgres_connection *connection)
+{
+    struct tcp_info info = { .tcpi_state = 0 };
+    socklen_t len = sizeof info;
+    if (getsockopt(PQsocket(connection->pg), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return 0;
+    return info.tcpi_bytes_received - waiting_bytes(connection);
+}
+
+/* A result that comes in over many reads is measured as it grows. On a unix socket, of which the system does not count the bytes, what
+ * has arrived during the read is left out. */
+static void measure(struct postgres_connection *connection, uint64_t waited)
+{
+    uint64_t taken = connection->is_partial ? taken_bytes(connection) : 0;
+    uint64_t waits = waited && !taken ? waiting_bytes(connection) : waited;
+    if (taken && connection->taken_bytes)
+        connection->result_bytes += taken - connection->taken_bytes;
+    else if (waits < waited)
+        connection->result_bytes += waited - waits;
+    connection->taken_bytes = taken;
+}
+
 static bool read_some(struct postgres_connection *connection)
 {
-    if (connection->is_partial) {
-        int waiting = 0;
-        if (ioctl(PQsocket(connection->pg), FIONREAD, &waiting) == 0 && waiting > 0)
-            connection->result_bytes += (size_t)waiting;
-    }
+    uint64_t waited = connection->is_partial ? waiting_bytes(connection) : 0;
     if (!PQconsumeInput(connection->pg))
         return false;
     /* OpenSSL may hold decrypted bytes of which poll knows nothing. */
     while (connection->ssl && SSL_pending(connection->ssl) > 0)
         if (!PQconsumeInput(connection->pg))
             return false;
+    measure(connection, waited);
     return PQstatus(connection->pg) == CONNECTION_OK;
 }
 

@@ -62,7 +62,8 @@ struct postgres_connection {
     unsigned step_cap, step_first, step_at, step_count;
     unsigned calls_in_flight, unit_calls;
     uint64_t answered_ns, unit_ended_ns; /* when the unit before, and the one whose calls are given out, was answered */
-    size_t result_bytes;                 /* read for the result that is coming in */
+    uint64_t result_bytes;               /* read for the result that is coming in */
+    uint64_t taken_bytes;                /* read in all, when that was last looked at; 0: not of late */
     struct buf bind_texts;
     /* prepare.c */
     struct postgres_prepared_cache prepared;

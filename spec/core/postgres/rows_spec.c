@@ -1,6 +1,8 @@
 /* Rows as JSON are what PostgreSQL's own row_to_json makes of them. */
 #include "world.h"
 
+#include <unistd.h>
+
 static int set_up(void **state)
 {
     (void)state;
@@ -158,6 +160,25 @@ static void a_result_over_its_limit_is_refused_and_the_connection_serves_on(void
     }
 }
 
+/* Half of it waits in the socket when it is first looked at, and is counted once nevertheless. */
+static void a_result_below_the_limit_is_given_however_it_arrives(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    struct asked asked = { .is_done = false };
+    for (int round = 0; round < 3; round++) {
+        prepare_call(&asked, "select repeat('x', 1000) from generate_series(1, 16000)", 0);
+        asked.call.bytes_max = 24 << 20;
+        sql_run(world.engine, &asked.call);
+        turn(0);
+        usleep(100 * 1000);
+        expect_ok(&asked);
+        assert_int_equal(asked.call.rows->row_count, 16000);
+        drop_rows(&asked);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +188,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rows_outlive_their_connection_and_engine, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_result_over_its_limit_is_refused_and_the_connection_serves_on, set_up,
                                         close_world),
+        cmocka_unit_test_setup_teardown(a_result_below_the_limit_is_given_however_it_arrives, set_up, close_world),
         cmocka_unit_test(everything_is_given_back),
     };
     return cmocka_run_group_tests(tests, set_up_process, NULL);
