@@ -628,20 +628,30 @@ static int ms_until(uint64_t next_ns)
     return next_ns > now ? (int)((next_ns - now + 999999) / 1000000) : 0;
 }
 
+/* All links there are: the first so many of the table. */
+static int count_links(void)
+{
+    int count = LINKS;
+    while (count && !is_used(&links[count - 1]))
+        count--;
+    return count;
+}
+
 static void turn(void)
 {
     uint64_t next_ns = UINT64_MAX;
+    int count = count_links();
     turn_ns = now_ns();
     polls[0] = poll_for(rules.deaf ? -1 : listener, true, false);
     polls[1] = poll_for(control_listener, true, false);
     for (int i = 0; i < CONTROLS; i++)
         polls[2 + i] = poll_for(controls[i], true, false);
-    for (int i = 0; i < LINKS; i++)
+    for (int i = 0; i < count; i++)
         next_ns = earlier(next_ns, prepare(&links[i], &polls[FIRST_LINK + 2 * i], &polls[FIRST_LINK + 2 * i + 1]));
-    if (poll(polls, POLLS, ms_until(next_ns)) < 0)
+    if (poll(polls, (nfds_t)(FIRST_LINK + 2 * count), ms_until(next_ns)) < 0)
         return;
     turn_ns = now_ns();
-    for (int i = 0; i < LINKS; i++)
+    for (int i = 0; i < count; i++)
         if (is_used(&links[i]) && !links[i].is_dark)
             turn_link(&links[i], polls[FIRST_LINK + 2 * i].revents, polls[FIRST_LINK + 2 * i + 1].revents);
     for (int i = 0; i < CONTROLS; i++)
