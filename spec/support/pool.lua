@@ -33,9 +33,7 @@ local function look(server, postgres)
   }
 end
 
-local function negative(server)
-  for name, value in server:admin "/metrics".body:gmatch "\n(wick_[%w_]+[^ \n]*) (%-[%d.]+)" do return name .. " " .. value end
-end
+local function negative(server) return server:admin("/metrics").body:match "\n(wick_[%w_]+[^ \n]* %-[%d.]+)" end
 
 local function restores(server, postgres, path, before)
   local last

@@ -155,7 +155,8 @@ describe("the fault proxy", function()
     client:settimeout(0.2)
     local _, why = client:receive(1)
     assert.equal("timeout", why)
-    local unacknowledged = process.run { "sh", "-c", ("ss -Htin 'sport = :%d' 2>/dev/null || true"):format(select(2, client:getsockname())) }
+    local _, own_port = client:getsockname()
+    local unacknowledged = process.run { "sh", "-c", ("ss -Htin 'sport = :%d' 2>/dev/null || true"):format(own_port) }
     assert.is_true(unacknowledged.out == "" or unacknowledged.out:find("unacked:", 1, true) ~= nil, unacknowledged.out)
     connect()                                                    -- others are not touched
     echoes "another"
@@ -185,7 +186,9 @@ describe("the fault proxy", function()
       return
     end
     local through = fault_proxy.start(url:match ":(%d+)/")
-    local function psql() return process.run { "psql", "-qXAt", "-c", "select repeat('x', 1000) from generate_series(1, 9)", through:url(url) } end
+    local function psql()
+      return process.run { "psql", "-qXAt", "-c", "select repeat('x', 1000) from generate_series(1, 9)", through:url(url) }
+    end
     through:tell "set down_fragment=40"
     assert.equal(9 * 1001, #psql().out)
     through:tell "set down_fragment=0"

@@ -141,7 +141,8 @@ static void a_cancel_never_hits_the_next_user(void **state)
     (void)state;
     if (!needs_server())
         skip();
-    unsigned total = getenv("WICK_TEST_SANITIZE") && getenv("WICK_TEST_SANITIZE")[0] ? 8000 : 30000;
+    const char *given = getenv("WICK_HAMMER"), *sanitize = getenv("WICK_TEST_SANITIZE");
+    unsigned total = given ? (unsigned)atoi(given) : sanitize && sanitize[0] ? 8000 : 30000; /* tools/soak: more */
     memset(&hammer, 0, sizeof hammer);
     hammer.random = 2026;
     outside("drop table if exists hammer_spec; create unlogged table hammer_spec(i int)");
