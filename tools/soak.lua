@@ -14,7 +14,7 @@ local fault_proxy = require "spec.support.proxy"
 local wick = require "spec.support.wick"
 local pool = require "spec.support.pool"
 
-local seconds, seed, client_count = tonumber(arg[1]), math.tointeger(arg[2]), tonumber(arg[3])
+local seconds, seed, client_count, log_path = tonumber(arg[1]), math.tointeger(arg[2]), tonumber(arg[3]), arg[4]
 
 local plugin = [[
 -- Runs fn(progress) and tells how it ended. A failure before anything was sent is "never", another one what progress.stage says.
@@ -391,9 +391,22 @@ local function run()
   print(("a loop was busy for more than 5 ms in %d of %d quarters of a second"):format(laggards, looks))
 end
 
+-- What wick itself calls an error, in so far as something is wrong.
+local function print_errors(log)
+  local count = 0
+  for line in log:gmatch "[^\n]+" do
+    if line:find("level=error", 1, true) and count < 10 then
+      count = count + 1
+      print(line)
+    end
+  end
+end
+
 print(("seed %d, %d s, %d clients"):format(seed, seconds, client_count))
 local fine, why = xpcall(run, debug.traceback)
 expect(fine, "%s", why)
+if log_path and server then process.write_file(log_path, server:log()) end
+if #problems > 0 and server then print_errors(server:log()) end
 wick.stop_all()
 fault_proxy.stop_all()
 servers.stop_all()

@@ -4,7 +4,10 @@ local process = require "spec.support.process"
 local top = require("luv").cwd()
 
 describe("tools", function()
-  for _, script in ipairs { "tools/setup", "tools/build", "tools/run", "tools/demo-data", "tools/test", "tools/check", ".ci/run" } do
+  local scripts = {
+    "tools/setup", "tools/build", "tools/run", "tools/demo-data", "tools/test", "tools/check", "tools/soak", ".ci/run",
+  }
+  for _, script in ipairs(scripts) do
     it(script .. " says what it does with --help, from any folder", function()
       local result = process.run({ top .. "/" .. script, "--help" }, { cwd = "/" })
       assert.equal(0, result.code)

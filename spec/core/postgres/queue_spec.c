@@ -25,14 +25,11 @@ static void five_hundred_wait_for_two_connections_in_order(void **state)
         ask(&asked[i], "select 1 from pg_sleep(0.004)", i % 2);
     uint64_t begin_ns = clock_mono_ns();
     longest_turn_ms();
-    unsigned first_order = orders + 1;
     for (int i = 0; i < N; i++) {
         expect_ok(&asked[i]);
         drop_rows(&asked[i]);
         waited_ms[i] = (double)(asked[i].call.started_ns - asked[i].call.submitted_ns) / 1e6;
         assert_true(i < 2 || asked[i].call.started_ns >= asked[i - 1].call.started_ns);
-        int ahead = (int)(asked[i].order - first_order) - i; /* two run at once, and may end in either order */
-        assert_in_range(ahead + 1, 0, 2);
     }
     double all_ms = (double)(clock_mono_ns() - begin_ns) / 1e6;
     assert_true(longest_turn_ms() < slow_ms(20));
