@@ -268,27 +268,33 @@ static uint64_t waiting_bytes(struct postgres_connection *connection)
     return ioctl(PQsocket(connection->pg), FIONREAD, &waiting) == 0 ? (uint64_t)waiting : 0;
 }
 
-/* How many bytes libpq has taken off the socket, all in all: what has arrived less what still waits there. 0: not known. */
+/* How many bytes libpq has taken off the socket, all in all: what has arrived less what still waits there. What arrives between the two
+ * questions is counted too early, never twice. 0: not known. */
 static uint64_t taken_bytes(struct postgres_connection *connection)
 {
     struct tcp_info info = { .tcpi_state = 0 };
     socklen_t len = sizeof info;
+    uint64_t waiting = waiting_bytes(connection);
     if (getsockopt(PQsocket(connection->pg), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
         return 0;
-    return info.tcpi_bytes_received - waiting_bytes(connection);
+    return info.tcpi_bytes_received - waiting;
 }
 
 /* A result that comes in over many reads is measured as it grows. On a unix socket, of which the system does not count the bytes, what
  * has arrived during the read is left out. */
 static void measure(struct postgres_connection *connection, uint64_t waited)
 {
-    uint64_t taken = connection->is_partial ? taken_bytes(connection) : 0;
-    uint64_t waits = waited && !taken ? waiting_bytes(connection) : waited;
-    if (taken && connection->taken_bytes)
-        connection->result_bytes += taken - connection->taken_bytes;
-    else if (waits < waited)
+    if (!connection->is_partial) {
+        connection->taken_bytes = 0;
+        return;
+    }
+    uint64_t taken = taken_bytes(connection), waits = taken ? 0 : waiting_bytes(connection);
+    if (taken > connection->taken_bytes) {
+        connection->result_bytes += connection->taken_bytes ? taken - connection->taken_bytes : 0;
+        connection->taken_bytes = taken;
+    } else if (!taken && waits < waited) {
         connection->result_bytes += waited - waits;
-    connection->taken_bytes = taken;
+    }
 }
 
 static bool read_some(struct postgres_connection *connection)
