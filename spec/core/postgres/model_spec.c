@@ -291,16 +291,23 @@ static void use(void)
         agree(&actors[i] == actor || actors[i].state != HOLDING || actors[i].pid != pid);
 }
 
+static uint64_t lost_connections(void)
+{
+    return metric_counter_value(metric_counter("wick_pg_pool_reconnects_total",
+                                               "Connections that had to be replaced, or could not be opened.",
+                                               "pool=\"primary\",reason=\"lost\""));
+}
+
 /* Returns when the pool has noticed. */
 static void kill_back_end(int pid)
 {
     char text[80];
-    uint64_t lost = metric_counter_value(model.pool->meter.lost);
+    uint64_t lost = lost_connections();
     snprintf(text, sizeof text, "select pg_terminate_backend(%d)", pid);
     outside(text);
-    for (unsigned i = 0; i < slow_ms(2000) && metric_counter_value(model.pool->meter.lost) == lost; i++)
+    for (unsigned i = 0; i < slow_ms(2000) && lost_connections() == lost; i++)
         turn(1);
-    agree(metric_counter_value(model.pool->meter.lost) == lost + 1);
+    agree(lost_connections() == lost + 1);
     model.lost++;
 }
 
@@ -386,6 +393,7 @@ static void the_pool_does_what_a_small_model_of_it_does(void **state)
     wire_settings.max_waiting = MAX_WAITING;
     wire_settings.acquire_timeout_ms = ACQUIRE_MS;
     wire_settings.idle_timeout_ms = wire_settings.max_lifetime_ms = wire_settings.idle_in_transaction_ms = 0;
+    wire_settings.keepalive_ms = 0;
     wire_settings.statement_timeout_ms = 3600 * 1000;
     open_wire("");
     model.pool = pool_of();

@@ -23,7 +23,7 @@ static void make_table(void) { outside("drop table if exists wire_spec; create t
 
 static void wait_for_connections(unsigned count)
 {
-    turn_until(3000, outside_int("select count(*) from pg_stat_activity where " OURS) == (int)count);
+    turn_until(4000, outside_int("select count(*) from pg_stat_activity where " OURS) == (int)count);
 }
 
 /* --- pieces and paces ----------------------------------------------------------------------------------------- */
@@ -212,18 +212,27 @@ static void a_half_open_connection_is_noticed_and_its_read_run_again(void **stat
     all_is_well();
 }
 
+/* By the system's keep-alives, or by a ping that stays without an answer. */
 static void half_open_idle_connections_are_noticed_by_themselves(void **state)
 {
     (void)state;
     if (!needs_server())
         skip();
+    static const char *const ways[] = {
+        "&tcp_user_timeout=400&keepalives_idle=1&keepalives_interval=1&keepalives_count=1", ""
+    };
     wire_settings.min_size = 3;
-    open_wire("&tcp_user_timeout=400&keepalives_idle=1&keepalives_interval=1&keepalives_count=1");
-    wait_for_connections(3);
-    proxy_tell(&proxy, "dark");
-    wait_for_connections(0);
-    wait_for_connections(3); /* others in their place, and nobody has asked for anything */
-    all_is_well();
+    wire_settings.ping_timeout_ms = slow_ms(200);
+    for (size_t i = 0; i < COUNT_OF(ways); i++) {
+        wire_settings.keepalive_ms = i ? 500 : 0;
+        open_wire(ways[i]);
+        wait_for_connections(3);
+        proxy_tell(&proxy, "dark");
+        wait_for_connections(0);
+        wait_for_connections(3); /* others in their place, and nobody has asked for anything */
+        all_is_well();
+        close_world(NULL);
+    }
 }
 
 static void a_server_that_never_answers_costs_connect_timeout(void **state)
@@ -276,6 +285,7 @@ static void one_asks_first_and_the_others_follow_slowly(void **state)
         skip();
     wire_settings.min_size = 8;
     wire_settings.max_size = 8;
+    wire_settings.connecting_limit = 4;
     open_wire("");
     wait_for_connections(8);
     struct postgres_pool *pool = pool_of();
