@@ -381,7 +381,8 @@ local function run()
   }
   expect(postgres:query "select sum(n) = (select count(*) from counts) from counters" == "t", "the counters are not what was counted")
   local after_mb = rss_mb()
-  expect(after_mb < before_mb + 48, "memory has grown from %.0f to %.0f MB", before_mb, after_mb)
+  local is_sanitized = (os.getenv "WICK_TEST_SANITIZE" or "") ~= ""  -- they keep what is freed, and look for leaks themselves
+  expect(is_sanitized or after_mb < before_mb + 48, "memory has grown from %.0f to %.0f MB", before_mb, after_mb)
   local laggards = pool.laggards(server, "0.005")
   local looks = server:metric "wick_loop_lag_seconds_count"
   local code, log, signal = server:stop()
