@@ -74,8 +74,7 @@ static bool start_timer(void)
     struct timespec each = { .tv_nsec = PULSE_MS * 1000000L };
     struct itimerspec beats = { .it_interval = each, .it_value = each };
     /* A timer's number may be 0, which as a value of the key would mean that there is none. */
-    if (timer_settime(timer, 0, &beats, NULL) != 0 ||
-        pthread_setspecific(key, (void *)((uintptr_t)timer + 1)) != 0) {
+    if (timer_settime(timer, 0, &beats, NULL) != 0 || pthread_setspecific(key, (void *)((uintptr_t)timer + 1)) != 0) {
         timer_delete(timer);
         return false;
     }

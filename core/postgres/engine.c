@@ -148,7 +148,8 @@ enum fail postgres_engine_open(const struct postgres_settings *settings, struct 
     return FAIL_NOMEM;
 }
 
-enum fail postgres_engine_apply(struct sql_engine *base, const struct postgres_settings *settings, char *why, size_t why_bytes)
+enum fail postgres_engine_apply(struct sql_engine *base, const struct postgres_settings *settings, char *why,
+                                size_t why_bytes)
 {
     struct postgres_engine *engine = (struct postgres_engine *)base;
     struct postgres_settings *copy = NULL;
@@ -181,8 +182,8 @@ static bool has_work(struct postgres_lane *lane)
     bool has_shared = lane->homes || lane->is_kicked || !list_is_empty(&lane->waiters);
     postgres_pool_unlock(lane->pool);
     return has_shared || !list_is_empty(&lane->all) || !list_is_empty(&lane->turn) || !list_is_empty(&lane->again) ||
-           !list_is_empty(&lane->finished) || !list_is_empty(&lane->gather.parked) || lane->is_turn_due || lane->is_deliver_due || lane->sessions ||
-           lane->groups;
+           !list_is_empty(&lane->finished) || !list_is_empty(&lane->gather.parked) || lane->is_turn_due ||
+           lane->is_deliver_due || lane->sessions || lane->groups;
 }
 
 static void end_waits(struct postgres_lane *lane)

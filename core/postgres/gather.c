@@ -33,7 +33,8 @@ bool postgres_gather_wants(struct postgres_lane *lane, const struct sql_call *ca
 void postgres_gather_add(struct postgres_lane *lane, struct sql_call *call)
 {
     if (lane->gather.parked_count >= lane->pool->settings->max_waiting) {
-        sql_error_set(&call->error, "53300", "%u writes wait to be committed already; raise pool.max_waiting, or ask for less at once",
+        sql_error_set(&call->error, "53300",
+                      "%u writes wait to be committed already; raise pool.max_waiting, or ask for less at once",
                       lane->gather.parked_count);
         metric_add(lane->pool->meter.refused, 1);
         postgres_lane_finish(lane, call, FAIL_FULL);

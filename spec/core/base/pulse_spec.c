@@ -47,7 +47,8 @@ static void the_innermost_pulse_counts(void **state)
     if (!pulse_beats())
         skip();
     volatile unsigned outer = 0, inner = 0;
-    struct pulse of_outer = { .look = count, .arg = (void *)&outer }, of_inner = { .look = count, .arg = (void *)&inner };
+    struct pulse of_outer = { .look = count, .arg = (void *)&outer },
+                 of_inner = { .look = count, .arg = (void *)&inner };
     struct pulse *none = pulse_enter(&of_outer);
     assert_null(none);
     struct pulse *before = pulse_enter(&of_inner);
