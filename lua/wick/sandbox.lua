@@ -115,7 +115,8 @@ function sandbox.new(plugin_name, require_local)
     local own = name:match("^wick%.(.+)$")
     if own then
       if not LIBRARY[own] then
-        error(("plugins may require wick.schema, wick.listing, wick.units and wick.suggest, not %q; JSON is cx.json, or cjson"):format(name), 2)
+        error(("plugins may require wick.schema, wick.listing, wick.units and wick.suggest, not %q; JSON is cx.json, or cjson")
+          :format(name), 2)
       end
       return require(name)
     end
