@@ -53,14 +53,14 @@ return {
 --      },
 --    },
 --    registry = {
---      list_ttl    = "10s",  -- how long services are served from memory; changes made through wick show at once (1ms
---                            -- to 1h)
+--      list_ttl    = "10s",  -- how long services are served from memory; changes of services show at once, health
+--                            -- reports after it (1ms to 1h)
 --      summary_ttl = "5s",   -- how long summaries and the overview are served from memory (1ms to 1h)
 --    },
 --  },
 
--- Where the data is. One of sqlite and postgres: served from it. Both: SQLite is the truth until it has been
--- moved.
+-- Where the data is. One of sqlite and postgres: served from it. Both: served from SQLite; nothing goes to
+-- PostgreSQL, for `wick move` is not there yet.
 --  database = {
 --    -- The SQLite file; false: none. Default: this, or false when postgres is given.
 --    sqlite = {

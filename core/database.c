@@ -6,6 +6,7 @@
  */
 #include "database.h"
 
+#include "base/log.h"
 #include "metrics/metrics.h"
 #include "options.h"
 #include "postgres/engine.h"
@@ -105,6 +106,11 @@ enum fail database_open(struct script_vm *vm, struct loop *main_loop, struct wor
     enum fail fail = open_sqlite(vm, out, why, why_bytes);
     if (!fail)
         register_sqlite(*out);
+    if (!fail && option_text(vm, "database.postgres.primary").len)
+        log_line(
+            LOG_WARN,
+            "database has both sqlite and postgres: all is served from the SQLite file, nothing goes to PostgreSQL; "
+            "set sqlite = false to serve from it");
     return fail;
 }
 

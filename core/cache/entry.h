@@ -12,7 +12,7 @@ struct cache_shard;
 
 struct entry_links {
     union {
-        struct entry_links *next;       /* in its bucket, or in a list of those about to be freed */
+        struct entry_links *next;       /* in its bucket */
         struct cache_shard *limbo;      /* out of the table while readers hold it: who accounts for it */
     };
     struct policy_node policy;

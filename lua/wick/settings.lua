@@ -124,7 +124,7 @@ local database = S.record({
   postgres = S.any_of({ off, postgres }, { default = false, doc = "The PostgreSQL server; false: none." }),
 }, {
   order = { "sqlite", "postgres" }, default = {},
-  doc = "Where the data is. One of sqlite and postgres: served from it. Both: SQLite is the truth until it has been moved.",
+  doc = "Where the data is. One of sqlite and postgres: served from it. Both: served from SQLite; nothing goes to PostgreSQL, for `wick move` is not there yet.",
 })
 
 local redis = S.record({

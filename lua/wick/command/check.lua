@@ -7,7 +7,7 @@ local function engine_text(settings)
   local database = settings.database
   if database.sqlite then
     return ("SQLite file %s%s"):format(database.sqlite.path,
-      database.postgres and " (PostgreSQL is configured; it is not the truth yet)" or "")
+      database.postgres and " (PostgreSQL is configured, and not used)" or "")
   end
   return "PostgreSQL"
 end
@@ -24,6 +24,10 @@ local function warnings_of(settings)
   if sqlite and native.stat(sqlite.path:sub(1, 1) == "/" and sqlite.path or settings.config_folder .. sqlite.path) == nil then
     warn(sqlite.create and "the SQLite file %s is not there yet; serving makes it"
       or "the SQLite file %s is not there, and create is false: serving will not start", sqlite.path)
+  end
+  if sqlite and settings.database.postgres then
+    warn("database has both sqlite and postgres: everything is served from the SQLite file %s, nothing goes to PostgreSQL (wick move "
+      .. "is not there yet); set sqlite = false to serve from PostgreSQL", sqlite.path)
   end
   return out
 end

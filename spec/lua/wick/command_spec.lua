@@ -36,6 +36,14 @@ describe("wick", function()
     assert.same({ true, 26, 2 }, { answer.ok, answer.routes, answer.plugins })
   end)
 
+  it("check warns of a PostgreSQL server that nothing goes to", function()
+    local _, out = run("check", "-c", with [[return { database = { sqlite = { path = "/nowhere/x.db" },
+      postgres = { primary = "postgres://wick@127.0.0.1/wick" } } }]])
+    assert.matches("warning: database has both sqlite and postgres: everything is served from the SQLite file", out, 1, true)
+    assert.is_nil(select(2, run("check", "-c", with [[return { database = {
+      postgres = { primary = "postgres://wick@127.0.0.1/wick" } } }]])):find("both", 1, true))
+  end)
+
   it("check warns of an admin listener that others reach", function()
     local addresses = {
       ["0.0.0.0:1"] = true, ["[::]:1"] = true, ["127.0.0.1:1"] = false, ["localhost:1"] = false, ["/run/x"] = false,
