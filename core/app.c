@@ -21,7 +21,6 @@
 #include "options.h"
 #include "reload.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "loop/signal.h"
 #include "loop/stream.h"

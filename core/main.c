@@ -1,7 +1,6 @@
 /* main.c - argv in, exit code out: every command is a Lua file; `wick serve` comes back to app.c. */
 #include "app.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 
 #include <errno.h>

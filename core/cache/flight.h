@@ -13,7 +13,6 @@
 struct cache_flights;
 struct cache_waiter {
     struct list node;
-    struct loop_task task;
     struct timer timer;
     struct loop *loop;                                /* set by the caller, or NULL: the loop of this thread */
     struct cache_flights *flights;

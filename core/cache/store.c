@@ -23,7 +23,6 @@
 #include "base/siphash.h"
 #include "cache/entry.h"
 
-#include <assert.h>
 #include <pthread.h>
 
 enum { SHARDS_MAX = 16, SHARD_BYTES_MIN = 1 << 20, TAG_SLOTS = 65536, KEY_SLOTS = 4096, BYTES_PER_BUCKET = 256 };

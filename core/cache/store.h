@@ -13,13 +13,13 @@
 struct cache_store;
 
 #define CACHE_TAGS_MAX 8
-struct cache_entry {                     /* read-only for all but store.c */
+/* The store's own fields, key and value stand behind it. */
+struct cache_entry {                     /* read-only once it is made (entry.c), but for refs */
     uint64_t created_ms, fresh_until_ms, stale_until_ms;
     uint32_t refs;                       /* atomic */
     uint32_t key_len, value_len;
     uint32_t kind;                       /* the owner's word: e.g. 0 JSON, 1 a whole response */
     uint32_t meta_len;                   /* the value starts with this many bytes of meta data */
-    uint8_t private_part[];              /* key, value and the store's own fields */
 };
 struct str cache_entry_key(const struct cache_entry *entry);
 struct str cache_entry_meta(const struct cache_entry *entry);

@@ -17,7 +17,6 @@
 #include <assert.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 enum { PIECES_MAX = 16 };
 

@@ -7,7 +7,6 @@
  * HOLDS   The count is the sum of the buckets, so a reader never sees the two differ.
  * Path:   everyone > [metrics/histogram] > metrics/shard
  */
-#include "base/mem.h"
 #include "metrics/inner.h"
 
 #include <assert.h>

@@ -11,7 +11,6 @@
  */
 #include "postgres/batch.h"
 
-#include "base/clock.h"
 #include "postgres/lane.h"
 #include "postgres/query.h"
 

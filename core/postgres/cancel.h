@@ -20,7 +20,7 @@ struct postgres_canceller {
     struct sql_call call;
     struct sql_value pid;
     struct timer timer;                    /* to close an unused control connection, or to open one again */
-    bool is_asking, is_closing;
+    bool is_asking;
 };
 
 void postgres_canceller_init(struct postgres_canceller *canceller, struct loop *loop, struct postgres_settings *settings);

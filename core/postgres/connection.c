@@ -129,7 +129,7 @@ static void finish_opening(struct postgres_connection *connection)
     timer_stop(&connection->deadline);
     connection->pid = PQbackendPID(pg);
     connection->ssl = PQsslInUse(pg) ? PQsslStruct(pg, "OpenSSL") : NULL;
-    connection->opened_ms = connection->quiet_since_ms = connection->heard_ms = loop_now_ms(connection->loop);
+    connection->quiet_since_ms = connection->heard_ms = loop_now_ms(connection->loop);
     connection->state = POSTGRES_OPEN;
     connection->on_open(connection, /* is_open= */ true);
 }

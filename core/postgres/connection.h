@@ -46,12 +46,12 @@ struct postgres_connection {
     int pid;                             /* of the back end */
     struct sql_error error;              /* why it did not open, or was lost */
     uint64_t started_ns;                 /* to be opened */
-    uint64_t opened_ms, quiet_since_ms, expires_ms;
+    uint64_t quiet_since_ms, expires_ms;
     uint64_t heard_ms;                   /* when it was last seen to work */
     unsigned uses;                       /* leases */
     uint64_t leased_ms, leased_ns;       /* since when it is leased; ns for autosize alone, 0: not measured */
     const char *holder;                  /* of the session that has it, for people; NULL: autocommit */
-    struct timer deadline;               /* of opening */
+    struct timer deadline;               /* of opening, and of a ping */
     struct postgres_target target;
     void (*on_open)(struct postgres_connection *connection, bool is_open);
     void *on_open_arg;

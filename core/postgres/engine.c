@@ -8,7 +8,6 @@
  */
 #include "postgres/engine.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "postgres/group.h"
 #include "postgres/lane.h"

@@ -8,13 +8,13 @@
  *         A call that gives up while RUNNING is taken off its connection at once and answered; the connection itself is cancelled
  *         and goes to nobody until that is over (cancel.h).
  *         on_done always comes from deliver(), a deferred task, so whatever happens inside of libpq's results is over by then.
- * HOLDS   A call is on at most one list; its timer runs from adopt to finish. Only WAITING and BOUND are seen by other threads.
+ * HOLDS   A call is on at most one list; its timer runs from when it waits for a connection, or runs, to finish. Only WAITING and
+ *         BOUND are seen by other threads.
  * Path:   postgres/engine > [postgres/lane] > postgres/batch, pool, query
  */
 #include "postgres/lane.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/siphash.h"
 #include "postgres/group.h"
 #include "postgres/query.h"

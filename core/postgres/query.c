@@ -11,7 +11,6 @@
 #include "postgres/query.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "postgres/answer.h"
 #include "postgres/bind.h"

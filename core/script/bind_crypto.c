@@ -9,7 +9,6 @@
 #include "loop/work.h"
 #include "script/failure.h"
 #include "script/state.h"
-#include "script/value.h"
 
 #include <argon2.h>
 #include <openssl/crypto.h>

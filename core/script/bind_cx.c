@@ -137,7 +137,7 @@ static void push_fields(lua_State *L, const char *plugin, int options)
     lua_setfield(L, -2, "plugin");
     lua_pushvalue(L, options);
     lua_setfield(L, -2, "options");
-    bind_db_push(L, plugin);
+    bind_db_push(L);
     lua_setfield(L, -2, "db");
     bind_cache_push(L, plugin);
     lua_setfield(L, -2, "cache");

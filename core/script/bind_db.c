@@ -424,12 +424,7 @@ static int db_pipeline(lua_State *L)
 
 /* --- open --------------------------------------------------------------------------------------------------------- */
 
-void bind_db_push(lua_State *L, const char *plugin)
-{
-    udata_new(L, UD_DB, 1, 1);
-    lua_pushstring(L, plugin);
-    lua_setiuservalue(L, -2, 1);
-}
+void bind_db_push(lua_State *L) { udata_new(L, UD_DB, 1, 0); }
 
 void bind_db_open(lua_State *L)
 {

@@ -16,7 +16,6 @@
 #include "script/request_value.h"
 #include "script/state.h"
 
-#include <assert.h>
 #include <stdio.h>
 
 static struct str request_id(const struct http_request *request) { return str_make(request->id, request->id_len); }

@@ -10,7 +10,6 @@
 #include "base/json.h"
 #include "http/problem.h"
 #include "script/cached.h"
-#include "script/rows_value.h"
 #include "script/state.h"
 #include "script/value.h"
 

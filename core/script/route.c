@@ -4,7 +4,6 @@
  */
 #include "script/handler.h"
 #include "script/state.h"
-#include "script/value.h"
 
 #include <stdio.h>
 

@@ -6,7 +6,6 @@
 #include "script/bounded.h"
 #include "script/pattern.h"
 #include "script/state.h"
-#include "script/value.h"
 
 #include <lualib.h>
 

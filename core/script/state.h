@@ -96,7 +96,7 @@ void reply_value_open(lua_State *L);
 void failure_open(lua_State *L);
 /* Pushes the cx of a plugin, its options at index. [-0, +1] */
 void bind_cx_push(lua_State *L, const char *plugin, int options);
-void bind_db_push(lua_State *L, const char *plugin);
+void bind_db_push(lua_State *L);
 void bind_cache_push(lua_State *L, const char *plugin);
 void bind_crypto_push(lua_State *L);
 void bind_log_push(lua_State *L, const char *plugin);

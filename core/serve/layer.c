@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "metrics/metrics.h"
 
-#include <assert.h>
 #include <stdio.h>
 
 enum { PREFIX_MAX = 64, KEY_MAX = 4096 };

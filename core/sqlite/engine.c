@@ -8,7 +8,6 @@
  */
 #include "sqlite/engine.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "sqlite/inner.h"
 

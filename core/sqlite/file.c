@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define WAL_BYTES_MAX (64 * 1024 * 1024) /* a longer log is cut back to this after a checkpoint */
 #define OPEN_BUSY_MS 1000u               /* for a lock at start; the engine's own waits come later */

@@ -8,7 +8,6 @@
  */
 #include "sqlite/kind.h"
 
-#include <stdio.h>
 #include <strings.h>
 
 #define JSON_DEPTH_MAX 1000

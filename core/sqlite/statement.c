@@ -8,7 +8,6 @@
  */
 #include "sqlite/statement.h"
 
-#include <assert.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 
