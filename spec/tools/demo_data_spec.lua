@@ -19,17 +19,20 @@ describe("tools/demo-data", function()
   setup(function()
     dir = process.temp_dir()
     file = dir .. "/demo.db"
-    local begin = process.now_ms()
-    local result = make(file, "--now", NOW)
-    seconds = (process.now_ms() - begin) / 1000
+    -- What it computes: how long that takes by the clock is up to whoever else uses the machine.
+    local words = 'TIMEFORMAT="took %U %S"; time tools/demo-data "$@"'
+    local result = process.run { "bash", "-c", words, "bash", file, "--now", NOW }
     assert.equal(0, result.code, result.err)
+    local user, system = result.err:match "took ([%d.]+) ([%d.]+)"
+    assert.is_truthy(user, result.err)
+    seconds = tonumber(user) + tonumber(system)
   end)
 
   teardown(function()
     process.run { "rm", "-rf", dir }
   end)
 
-  it("takes less than ten seconds", function()
+  it("takes less than ten seconds of a processor", function()
     assert.is_true(seconds < process.slow(10), ("it took %.1f s"):format(seconds))
   end)
 

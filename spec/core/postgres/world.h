@@ -85,9 +85,10 @@ static inline void turn(unsigned ms) { loop_turn(world.loop, ms, NULL); }
 #define turn_until(ms, condition) \
     do { \
         uint64_t end_ms_ = clock_mono_ms() + slow_ms(ms); \
-        while (!(condition) && clock_mono_ms() < end_ms_) \
+        bool is_so_; /* asked once a turn: the condition may do something, and come out otherwise the next time */ \
+        while (!(is_so_ = (condition)) && clock_mono_ms() < end_ms_) \
             turn(2); \
-        assert_true(condition); \
+        _assert_true(is_so_, #condition, __FILE__, __LINE__); \
     } while (0)
 
 static inline struct postgres_settings settings_for(const char *url)
