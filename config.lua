@@ -124,6 +124,8 @@ return {
 --    write_timeout   = "30s",    -- for a client that does not take its answer (100ms to 1h)
 --    idle_timeout    = "75s",    -- between two requests of a connection (100ms to 1h)
 --    drain_timeout   = "30s",    -- for requests under way when the server is asked to stop (at most 10m)
+--    trusted_proxies = {},       -- addresses such as "10.0.0.7", "10.0.0.0/8" or "unix", whose X-Forwarded-For tells
+--                                -- who asks (req.peer); {}: none (at most 64)
 --  },
 
 -- Logs go to standard error.

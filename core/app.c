@@ -100,6 +100,19 @@ static void split_address(struct str text, char *host, size_t host_bytes, int *p
     snprintf(host, host_bytes, "%.*s", (int)text.len, text.data ? text.data : "");
 }
 
+/* The schema has checked them; one that is refused all the same is not trusted. */
+static void read_trust(struct script_vm *vm, struct http_trust *trust)
+{
+    size_t count = script_setting_count(vm, "http.trusted_proxies");
+    for (size_t i = 1; i <= count; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "http.trusted_proxies.%zu", i);
+        struct str text = option_text(vm, path);
+        if (http_trust_add(trust, text))
+            log_line(LOG_ERROR, "http.trusted_proxies: this is no address, and is left out", LOG_STR("text", text));
+    }
+}
+
 static struct http_settings http_of(struct app *app)
 {
     struct http_settings http;
@@ -114,6 +127,7 @@ static struct http_settings http_of(struct app *app)
     http.idle_ms = option_unsigned(app->vm, "http.idle_timeout");
     http.write_ms = option_unsigned(app->vm, "http.write_timeout");
     http.conns_max = option_unsigned(app->vm, "http.connections_max");
+    read_trust(app->vm, &http.trust);
     return http;
 }
 

@@ -12,6 +12,8 @@
 
 #include "http/conn.h"
 
+#include <assert.h>
+
 struct http_slot *http_slot_take(struct http_server *server)
 {
     struct list *node = list_pop_front(&server->slots);
@@ -162,8 +164,10 @@ struct loop *http_request_loop(const struct http_request *request) { return requ
 void http_request_peer(const struct http_request *request, char *out, size_t bytes)
 {
     const struct http_conn *conn = request->conn;
-    if (conn->is_stream_gone && bytes)
-        *out = '\0';
-    else
-        stream_peer(conn->stream, out, bytes);
+    assert(bytes >= 46);
+    *out = '\0';
+    if (conn->is_stream_gone)
+        return;
+    stream_peer(conn->stream, out, bytes);
+    http_trust_find(&conn->server->settings.trust, &request->head, out, bytes);
 }

@@ -34,6 +34,7 @@ struct http_request {
 };
 
 struct loop *http_request_loop(const struct http_request *request);
-void http_request_peer(const struct http_request *request, char *out, size_t bytes);   /* numeric address */
+/* The numeric address of who asks, "unix", or "" when it has left. Behind a trusted proxy it is the client's: see trust.h. */
+void http_request_peer(const struct http_request *request, char *out, size_t bytes);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "http/reply.h"
 #include "http/request.h"
+#include "http/trust.h"
 #include "loop/loop.h"
 
 struct http_handler {
@@ -33,6 +34,7 @@ struct http_settings {
     unsigned body_rate_min;              /* bytes/s averaged over 5 s once 5 s have passed; 0: off. default 500 */
     unsigned conns_max;                  /* over it: 503 and close. default 20,000 for the process */
     unsigned requests_per_conn;          /* then Connection: close. 0: no limit */
+    struct http_trust trust;             /* proxies whose X-Forwarded-For is believed; default: none */
 };
 struct http_stats { uint64_t accepted, requests, bad, aborted, bytes_in, bytes_out; unsigned open, in_flight; };
 

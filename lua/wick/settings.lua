@@ -1,6 +1,7 @@
 --- Every setting, once: its type, default, bounds and what it means. config.lua, --help and the reference come from here.
 
 local S = require "wick.schema"
+local address_text = require "wick.address"
 
 local settings = {}
 
@@ -51,10 +52,14 @@ local http = S.record({
   write_timeout = S.duration { default = "30s", min = "100ms", max = "1h", doc = "for a client that does not take its answer" },
   request_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for an answer unless the route says so; over it: 504" },
   drain_timeout = S.duration { default = "30s", max = "10m", doc = "for requests under way when the server is asked to stop" },
+  trusted_proxies = S.list(S.string { check = address_text.check }, {
+    default = {}, max_items = 64,
+    doc = 'addresses such as "10.0.0.7", "10.0.0.0/8" or "unix", whose X-Forwarded-For tells who asks (req.peer); {}: none',
+  }),
   connections_max = S.int64 { default = 20000, min = 1, max = 1000000, doc = "open connections; over it: 503" },
 }, {
   order = { "connections_max", "line_max", "head_max", "fields_max", "body_max", "header_timeout", "body_timeout", "request_timeout",
-    "write_timeout", "idle_timeout", "drain_timeout" },
+    "write_timeout", "idle_timeout", "drain_timeout", "trusted_proxies" },
   default = {}, doc = "Limits and deadlines of the HTTP listener.",
   check = function(value)
     if value.line_max > value.head_max then
