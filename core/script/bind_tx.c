@@ -24,7 +24,7 @@ struct db_tx {
     unsigned timeout_ms;
     bool failed; /* a statement failed: only rollback is left */
     bool read_only;
-    bool wrote; /* never where it is read_only: then nothing can be lost */
+    bool wrote;     /* never where it is read_only: then nothing can be lost */
     char where[96]; /* it was begun */
 };
 

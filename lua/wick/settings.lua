@@ -129,7 +129,8 @@ local database = S.record({
   postgres = S.any_of({ off, postgres }, { default = false, doc = "The PostgreSQL server; false: none." }),
 }, {
   order = { "sqlite", "postgres" }, default = {},
-  doc = "Where the data is. One of sqlite and postgres: served from it. Both: served from SQLite; nothing goes to PostgreSQL, for `wick move` is not there yet.",
+  doc = "Where the data is. One of sqlite and postgres: served from it. Both: served from SQLite; nothing goes to PostgreSQL, "
+    .. "for `wick move` is not there yet.",
 })
 
 local redis = S.record({

@@ -14,7 +14,8 @@ return {
   requires = { accounts = ">=1.0" },
   options = S.record {
     list_ttl = S.duration {
-      default = "10s", min = "1ms", max = "1h", doc = "how long services are served from memory; changes of services show at once, health reports after it",
+      default = "10s", min = "1ms", max = "1h",
+      doc = "how long services are served from memory; changes of services show at once, health reports after it",
     },
     summary_ttl = S.duration {
       default = "5s", min = "1ms", max = "1h", doc = "how long summaries and the overview are served from memory",

@@ -88,13 +88,22 @@ static void a_read_is_told_from_a_write(void **state)
 {
     (void)state;
     static const char *const reads[] = {
-        "select 1", "-- a\nselect 1", "/* insert */ (select 1)", "values (1)", "with a as (select 1) select * from a",
+        "select 1",
+        "-- a\nselect 1",
+        "/* insert */ (select 1)",
+        "values (1)",
+        "with a as (select 1) select * from a",
         "with a as (select 'update', \"delete\" from t /* insert */) select * from a",
     };
     static const char *const writes[] = {
-        "insert into t values (1)", "-- select\ndelete from t", "with a as (select 1) insert into t select * from a",
-        "WITH a AS (DELETE FROM t RETURNING *) SELECT * FROM a", "explain analyze delete from t", "with a as (select '",
-        "", "selects",
+        "insert into t values (1)",
+        "-- select\ndelete from t",
+        "with a as (select 1) insert into t select * from a",
+        "WITH a AS (DELETE FROM t RETURNING *) SELECT * FROM a",
+        "explain analyze delete from t",
+        "with a as (select '",
+        "",
+        "selects",
     };
     for (size_t i = 0; i < COUNT_OF(reads); i++)
         if (!only_reads(reads[i], SQL_POSTGRES) || !only_reads(reads[i], SQL_SQLITE))
