@@ -84,6 +84,9 @@ static struct postgres_settings postgres_settings_of(struct script_vm *vm)
     settings.connect_timeout_ms = option_unsigned(vm, "database.postgres.pool.connect_timeout");
     settings.statement_timeout_ms = option_unsigned(vm, "database.postgres.pool.statement_timeout");
     settings.idle_in_transaction_ms = option_unsigned(vm, "database.postgres.pool.idle_in_transaction");
+    settings.front = str_is(option_text(vm, "database.postgres.behind"), STR("pgbouncer")) ? POSTGRES_FRONT_PGBOUNCER
+                                                                                           : POSTGRES_FRONT_AUTO;
+    settings.dns_ttl_ms = option_unsigned(vm, "database.postgres.dns_ttl");
     settings.batches = script_setting_bool(vm, "database.postgres.pool.batch");
     return settings;
 }

@@ -143,7 +143,7 @@ static enum postgres_outcome judge_error(struct postgres_connection *connection,
     }
     if (step->prepared && is_stale(error)) {
         postgres_prepare_drop(&connection->prepared, step->prepared,
-                              /* exists= */ !sql_error_is(&call->error, "26000"));
+                              /* exists= */ step->prepared->is_sent && !sql_error_is(&call->error, "26000"));
         return POSTGRES_STALE;
     }
     if (connection->is_hit && sql_error_is(&call->error, "57014"))

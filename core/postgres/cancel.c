@@ -3,13 +3,15 @@
  * DESIGN  One request at a time; who waits is in `waiting`. A request ends with any answer: when pg_cancel_backend has answered, the signal
  *         is delivered, and a back end that is between statements ignores it (PostgreSQL 15, ProcessInterrupts).
  *         Where no control connection can be had, the deadline of each request gives up its connection instead.
- * HOLDS   connection->is_cancelling exactly while it is in `waiting` or `current`.
- * Path:   postgres/lane, session > [postgres/cancel] > postgres/query
+ *         Behind a pooler there is no control connection: each connection that is cancelled has a request of its own (cancel_request.h).
+ * HOLDS   connection->is_cancelling exactly while it is in `waiting` or `current`, or has a cancel_request.
+ * Path:   postgres/lane, session > [postgres/cancel] > postgres/query, cancel_request
  */
 #include "postgres/cancel.h"
 
 #include "base/log.h"
 #include "base/siphash.h"
+#include "postgres/cancel_request.h"
 #include "postgres/lane.h"
 #include "postgres/query.h"
 
@@ -40,12 +42,9 @@ void postgres_cancel_settle(struct postgres_connection *connection)
     timer_stop(&connection->cancel_deadline);
 }
 
-static void finish_current(struct postgres_canceller *canceller)
+/* The answer to the cancel has come; the connection may be given away from within. */
+static void finish(struct postgres_connection *connection)
 {
-    struct postgres_connection *connection = canceller->current;
-    canceller->current = NULL;
-    if (!connection)
-        return;
     connection->is_cancelling = false;
     if (!postgres_query_is_quiet(connection))
         return; /* query.c tells when it is */
@@ -59,10 +58,36 @@ void postgres_cancel_forget(struct postgres_connection *connection)
     if (!connection->is_cancelling)
         return;
     connection->is_cancelling = false;
+    postgres_cancel_request_leave(connection->cancel_request);
+    connection->cancel_request = NULL;
+    if (connection->is_pooled)
+        return;
     if (connection->lane->canceller.current == connection)
         connection->lane->canceller.current = NULL;
     else
         list_remove(&connection->cancel_node);
+}
+
+/* --- behind a pooler ------------------------------------------------------------------------------------------ */
+
+static void on_request_done(void *arg, const char *why)
+{
+    struct postgres_connection *connection = arg;
+    connection->cancel_request = NULL;
+    if (why)
+        log_line(LOG_WARN, "cannot cancel a statement", LOG_TEXT("pool", connection->target.settings->name), LOG_TEXT("why", why));
+    finish(connection);
+}
+
+/* If it cannot be sent, the deadline gives up the connection, and with it the pooler what runs for it. */
+static void send_request(struct postgres_connection *connection)
+{
+    enum fail fail = postgres_cancel_request_start(connection->loop, connection->pg, on_request_done, connection,
+                                                   &connection->cancel_request);
+    connection->is_cancelling = !fail;
+    if (fail)
+        log_line(LOG_WARN, "cannot cancel a statement", LOG_TEXT("pool", connection->target.settings->name),
+                 LOG_TEXT("why", fail_text(fail)));
 }
 
 /* --- the control connection ----------------------------------------------------------------------------------- */
@@ -83,8 +108,11 @@ static void on_call(struct postgres_connection *control, struct sql_call *call, 
 static void on_quiet(struct postgres_connection *control)
 {
     struct postgres_canceller *canceller = control->user_data;
+    struct postgres_connection *connection = canceller->current;
     canceller->is_asking = false;
-    finish_current(canceller);
+    canceller->current = NULL;
+    if (connection)
+        finish(connection);
     go_on(canceller);
 }
 
@@ -177,8 +205,12 @@ void postgres_cancel(struct postgres_connection *connection)
         return;
     struct postgres_canceller *canceller = &connection->lane->canceller;
     connection->is_cancelling = connection->is_hit = true;
-    list_push_back(&canceller->waiting, &connection->cancel_node);
     timer_start(connection->loop, &connection->cancel_deadline, POSTGRES_CANCEL_MS, on_deadline, connection);
+    if (connection->is_pooled) {
+        send_request(connection);
+        return;
+    }
+    list_push_back(&canceller->waiting, &connection->cancel_node);
     go_on(canceller);
 }
 

@@ -2,7 +2,8 @@
  *
  * libpq 15 can cancel only by blocking, so each loop that has something to cancel opens one more connection and asks over it:
  * select pg_cancel_backend(pid). That cancels a back end, not a statement; hence a connection goes to its next user only when its own
- * results are all in and the answer to the cancel has come. Each is then told by user->on_quiet, once.
+ * results are all in and the answer to the cancel has come. Each is then told by user->on_quiet, once. Behind a pooler the pid names no
+ * back end, and the protocol's own request is sent instead.
  */
 #ifndef POSTGRES_CANCEL_H
 #define POSTGRES_CANCEL_H

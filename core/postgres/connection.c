@@ -1,6 +1,6 @@
 /* connection.c - opens a connection without ever waiting in libpq, then carries bytes for query.c.
  *
- * DESIGN  RESOLVING -> CONNECTING [on_resolved]  CONNECTING -> OPEN [PQconnectPoll says OK]
+ * DESIGN  RESOLVING -> CONNECTING [on_resolved]  CONNECTING -> OPEN [PQconnectPoll says OK, and the first question is answered]
  *         any -> LOST [refused, deadline, EOF, reset]; a LOST one only waits to be closed by its owner.
  *         While connecting, libpq may close its socket and open another under the same number (several addresses, TLS refused), so
  *         the watch is closed before each PQconnectPoll and made anew after. Once open the socket stays the same.
@@ -15,11 +15,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "postgres/cancel.h"
+#include "postgres/pooler.h"
 #include "postgres/query.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <linux/tcp.h> /* tcpi_bytes_received, which the C library's own lacks */
+#include <netdb.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -29,6 +31,7 @@
 
 static void on_connect_ready(void *arg, unsigned events, bool broken);
 static void on_ready(void *arg, unsigned events, bool broken);
+static bool read_some(struct postgres_connection *connection);
 
 /* --- what went wrong ------------------------------------------------------------------------------------------ */
 
@@ -43,8 +46,24 @@ static const char *find_sqlstate(const char *message)
     return NULL;
 }
 
-static const char *advice_for(const char *sqlstate)
+/* Trying again does not help until somebody has acted, as with a wrong password. */
+static bool is_about_certificates(const char *message)
 {
+    static const char *const words[] = { "certificate verify failed", "does not match host name", "root certificate file", "SSL error: tlsv1 alert",
+                                         "could not read certificate file", "could not load private key file",
+                                         "server does not support SSL" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strstr(message, words[i]))
+            return true;
+    return false;
+}
+
+static const char *advice_for(const char *sqlstate, const char *message)
+{
+    if (is_about_certificates(message))
+        return "check sslmode, sslrootcert and the host name in database.postgres against the server's certificate";
+    if (postgres_pooler_refuses_options(message))
+        return "the pooler in between takes no options: leave them out of database.postgres, and use ALTER ROLE .. SET";
     if (strncmp(sqlstate, "28", 2) == 0)
         return "check user and password in database.postgres";
     if (strcmp(sqlstate, "3D000") == 0)
@@ -64,11 +83,15 @@ static void set_connect_error(struct postgres_connection *connection, const char
         memcpy(state, sqlstate, 5);
     size_t before = sqlstate ? (size_t)(sqlstate - message) : strlen(message);
     const char *after = sqlstate ? sqlstate + 7 : "";
+    if (!sqlstate && is_about_certificates(message))
+        memcpy(state, "28000", 5);
+    if (postgres_pooler_sqlstate(message))
+        memcpy(state, postgres_pooler_sqlstate(message), 5);
     /* One line: libpq adds hints and, being verbose, the place in the server's source. */
     snprintf(text, sizeof text, "%.*s%.*s",
              (int)strcspn(message, "\n") < (int)before ? (int)strcspn(message, "\n") : (int)before, message,
              (int)strcspn(after, "\n"), after);
-    sql_error_set(&connection->error, state, "%s; %s", text, advice_for(state));
+    sql_error_set(&connection->error, state, "%s; %s", text, advice_for(state, message));
 }
 
 static void drop_watch(struct postgres_connection *connection)
@@ -116,32 +139,127 @@ static enum fail watch_socket(struct postgres_connection *connection, watch_on_r
     return fail;
 }
 
+/* As name.c writes it, so that the two compare. */
+static void note_address(struct postgres_connection *connection)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof peer;
+    connection->name = postgres_target_name(&connection->target, PQhost(connection->pg));
+    connection->name_losses = postgres_name_losses() - 1; /* so that the first look compares */
+    if (connection->name && (getpeername(PQsocket(connection->pg), (struct sockaddr *)&peer, &len) != 0 ||
+                             getnameinfo((struct sockaddr *)&peer, len, connection->address, sizeof connection->address, NULL, 0,
+                                         NI_NUMERICHOST) != 0))
+        connection->name = NULL;
+}
+
 static void finish_opening(struct postgres_connection *connection)
 {
-    PGconn *pg = connection->pg;
-    PQsetErrorVerbosity(pg, PQERRORS_DEFAULT);
-    bool is_ready = PQsetnonblocking(pg, 1) == 0 && PQenterPipelineMode(pg) == 1;
-    if (!is_ready || watch_socket(connection, on_ready, WATCH_READ) != FAIL_OK) {
+    PQsetErrorVerbosity(connection->pg, PQERRORS_DEFAULT);
+    if (PQenterPipelineMode(connection->pg) != 1 || watch_socket(connection, on_ready, WATCH_READ) != FAIL_OK) {
         sql_error_set(&connection->error, "08001", "no memory for a connection");
         fail_to_open(connection);
         return;
     }
     timer_stop(&connection->deadline);
-    connection->pid = PQbackendPID(pg);
-    connection->ssl = PQsslInUse(pg) ? PQsslStruct(pg, "OpenSSL") : NULL;
+    connection->pid = PQbackendPID(connection->pg);
+    note_address(connection);
     connection->quiet_since_ms = connection->heard_ms = loop_now_ms(connection->loop);
     connection->state = POSTGRES_OPEN;
     connection->on_open(connection, /* is_open= */ true);
+}
+
+static void note_pooled(struct postgres_connection *connection, bool is_pooled)
+{
+    struct postgres_settings *settings = connection->target.settings;
+    if (is_pooled && !postgres_settings_is_pooled(settings))
+        log_line(LOG_INFO, "a pooler is between wick and the database: statements are not prepared, LISTEN is refused",
+                 LOG_TEXT("pool", settings->name));
+    postgres_settings_note_pooled(settings, is_pooled);
+}
+
+static void judge_answer(struct postgres_connection *connection, const PGresult *result)
+{
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        postgres_error_fill(&connection->error, result);
+        return;
+    }
+    enum postgres_pooler_answer answer = postgres_pooler_judge(connection->pg, result, &connection->error);
+    connection->is_pooled = answer == POSTGRES_POOLER_THERE || connection->target.settings->front == POSTGRES_FRONT_PGBOUNCER;
+    if (answer != POSTGRES_POOLER_UNFIT)
+        note_pooled(connection, connection->is_pooled);
+}
+
+static void end_opening(struct postgres_connection *connection)
+{
+    drop_watch(connection);
+    if (connection->error.sqlstate[0])
+        fail_to_open(connection);
+    else
+        finish_opening(connection);
+}
+
+/* Something of the answer to the first question. */
+static void on_answer(void *arg, unsigned events, bool broken)
+{
+    struct postgres_connection *connection = arg;
+    (void)events, (void)broken;
+    if (!read_some(connection)) {
+        if (!connection->error.sqlstate[0])
+            set_connect_error(connection, PQerrorMessage(connection->pg));
+        end_opening(connection);
+        return;
+    }
+    watch_set(connection->watch, PQflush(connection->pg) == 1 ? WATCH_READ | WATCH_WRITE : WATCH_READ);
+    while (!PQisBusy(connection->pg)) {
+        PGresult *result = PQgetResult(connection->pg);
+        if (result) {
+            judge_answer(connection, result);
+            PQclear(result);
+            continue;
+        }
+        end_opening(connection);
+        return;
+    }
+}
+
+/* Logged in. */
+static void ask_first(struct postgres_connection *connection)
+{
+    PGconn *pg = connection->pg;
+    connection->ssl = PQsslInUse(pg) ? PQsslStruct(pg, "OpenSSL") : NULL;
+    if (PQsetnonblocking(pg, 1) == 0 && postgres_pooler_ask(pg) &&
+        watch_socket(connection, on_answer, PQflush(pg) == 1 ? WATCH_READ | WATCH_WRITE : WATCH_READ) == FAIL_OK)
+        return;
+    set_connect_error(connection, PQerrorMessage(pg));
+    fail_to_open(connection);
+}
+
+static void start_connecting(struct postgres_connection *connection);
+
+/* The pooler does not take our `options`: once more without, in what is left of the deadline. */
+static bool connects_bare(struct postgres_connection *connection)
+{
+    if (connection->is_bare || connection->target.settings->front != POSTGRES_FRONT_AUTO ||
+        !postgres_pooler_refuses_options(PQerrorMessage(connection->pg)))
+        return false;
+    note_pooled(connection, true);
+    postgres_target_drop_options(&connection->target);
+    PQfinish(connection->pg);
+    connection->pg = NULL;
+    start_connecting(connection);
+    return true;
 }
 
 static void follow_poll(struct postgres_connection *connection, PostgresPollingStatusType poll)
 {
     enum fail fail = FAIL_OK;
     switch (poll) {
-    case PGRES_POLLING_OK: finish_opening(connection); return;
+    case PGRES_POLLING_OK: ask_first(connection); return;
     case PGRES_POLLING_READING: fail = watch_socket(connection, on_connect_ready, WATCH_READ); break;
     case PGRES_POLLING_WRITING: fail = watch_socket(connection, on_connect_ready, WATCH_WRITE); break;
     default:
+        if (connects_bare(connection))
+            return;
         set_connect_error(connection, PQerrorMessage(connection->pg));
         fail_to_open(connection);
         return;
@@ -195,6 +313,13 @@ static void on_resolved(struct postgres_target *target, enum fail fail)
         fail_to_open(connection);
         return;
     }
+    start_connecting(connection);
+}
+
+static void start_connecting(struct postgres_connection *connection)
+{
+    const struct postgres_target *target = &connection->target;
+    connection->is_bare = target->is_bare;
     connection->pg = PQconnectStartParams(target->keys, target->values, /* expand_dbname= */ 0);
     if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
         set_connect_error(connection, connection->pg ? PQerrorMessage(connection->pg) : "out of memory");
@@ -246,7 +371,7 @@ void postgres_connection_close(struct postgres_connection *connection)
     if (connection->pg)
         PQfinish(connection->pg);
     connection->pg = NULL;
-    if (connection->is_resolving)
+    if (connection->is_resolving && !postgres_target_leave(&connection->target))
         connection->is_buried = true; /* on_resolved frees it */
     else
         free_connection(connection);
@@ -336,6 +461,17 @@ bool postgres_connection_is_alive(struct postgres_connection *connection)
     }
     set_lost_error(connection);
     return false;
+}
+
+bool postgres_connection_has_moved(struct postgres_connection *connection)
+{
+    unsigned losses = postgres_name_losses();
+    if (!connection->name || losses == connection->name_losses || connection->state != POSTGRES_OPEN)
+        return false;
+    bool has_moved = !postgres_name_has(connection->name, connection->address);
+    if (!has_moved)
+        connection->name_losses = losses;
+    return has_moved;
 }
 
 void postgres_connection_turn_lost(struct postgres_connection *connection)

@@ -18,6 +18,7 @@
 struct postgres_lane;
 struct postgres_connection;
 struct postgres_step;
+struct postgres_cancel_request;
 
 enum postgres_connection_state { POSTGRES_RESOLVING, POSTGRES_CONNECTING, POSTGRES_OPEN, POSTGRES_LOST };
 
@@ -37,13 +38,15 @@ struct postgres_user {
 struct postgres_connection {
     /* connection.c */
     enum postgres_connection_state state;
-    bool is_resolving, is_buried;        /* buried: closed while names were being looked up, freed when that ends */
+    bool is_resolving, is_buried;        /* buried: closed when on_resolved was on its way, which frees it */
+    bool is_bare;                        /* opened without our `options`, which a pooler does not take */
+    bool is_pooled;                      /* behind a pooler: pooler.h says what that means */
     bool is_partial;                     /* after the last read a result was still incomplete */
     struct loop *loop;                   /* home */
     PGconn *pg;
     struct watch *watch;
     void *ssl;
-    int pid;                             /* of the back end */
+    int pid;                             /* of the back end; behind a pooler a number of its own */
     struct sql_error error;              /* why it did not open, or was lost */
     uint64_t started_ns;                 /* to be opened */
     uint64_t quiet_since_ms, expires_ms;
@@ -53,6 +56,9 @@ struct postgres_connection {
     const char *holder;                  /* of the session that has it, for people; NULL: autocommit */
     struct timer deadline;               /* of opening, and of a ping */
     struct postgres_target target;
+    const struct postgres_name_wait *name;   /* of its host; NULL: that is a number or a folder */
+    char address[POSTGRES_ADDRESS_BYTES];
+    unsigned name_losses;                    /* when the address was last compared with the name's */
     void (*on_open)(struct postgres_connection *connection, bool is_open);
     void *on_open_arg;
     /* query.c: what was sent and not yet answered, oldest first */
@@ -71,6 +77,7 @@ struct postgres_connection {
     bool is_cancelling;                  /* the cancel itself is under way */
     bool is_hit;                         /* one was asked for since the connection was last quiet */
     struct list cancel_node;
+    struct postgres_cancel_request *cancel_request;   /* only where is_pooled */
     struct timer cancel_deadline;
     /* pool.c */
     unsigned dirt;                       /* what was sent since the last cleaning may have left here: enum postgres_dirt */
@@ -102,6 +109,8 @@ void postgres_connection_flush(struct postgres_connection *connection);
 
 /* Looks at an idle connection's socket: false when the server has ended it and the loop does not know yet. */
 bool postgres_connection_is_alive(struct postgres_connection *connection);
+/* Its host name no longer leads to the address it is connected to: when its user is done with it, it should be closed. Cheap. */
+bool postgres_connection_has_moved(struct postgres_connection *connection);
 /* It is broken: ends what was in flight as GONE, tells the user. The connection may be closed after. */
 void postgres_connection_turn_lost(struct postgres_connection *connection);
 

@@ -12,6 +12,7 @@
 #include "postgres/group.h"
 #include "postgres/lane.h"
 #include "postgres/opening.h"
+#include "postgres/pooler.h"
 #include "postgres/query.h"
 #include "postgres/report.h"
 #include "postgres/session.h"
@@ -128,6 +129,7 @@ enum fail postgres_engine_open(const struct postgres_settings *settings, struct 
                                struct sql_engine **out, char *why, size_t why_bytes)
 {
     assert(loop_count > 0);
+    postgres_pooler_set_environment();
     struct postgres_settings *copy = NULL;
     enum fail fail = postgres_settings_copy(settings, &copy, why, why_bytes);
     if (fail)

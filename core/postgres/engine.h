@@ -13,7 +13,7 @@
 
 /* The loops are those that will submit calls, all of them; they need not turn yet, and must outlive the engine. work_open must have been
  * called. Connects in the background: a server that is absent is no failure here, is_ready tells. The settings are copied.
- * After close, a look-up of a host name may still be under way on a work thread: call work_close before the loops are closed.
+ * The first call of the process sets PGDATESTYLE and PGTZ in the environment, so make it before threads that read that are started.
  * FAIL_INVALID: `why` says what is wrong with them. */
 MUST_USE enum fail postgres_engine_open(const struct postgres_settings *settings, struct loop *const *loops, unsigned loop_count,
                                         struct sql_engine **out, char *why, size_t why_bytes);

@@ -20,7 +20,7 @@ static const char *const classes[] = { "08", "22", "23", "25", "40", "42", "57",
 static const struct {
     const char *word;
     bool is_orderly;
-} reasons[POSTGRES_METER_REASONS] = { { "age", true },     { "idle", true },  { "uses", true },  { "resize", true },
+} reasons[POSTGRES_METER_REASONS] = { { "age", true },     { "idle", true },  { "uses", true },  { "resize", true }, { "address", true },
                                       { "closing", true }, { "lost", false }, { "ping", false }, { "reset", false } };
 
 static void collect(void *arg)

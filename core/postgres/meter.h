@@ -8,7 +8,7 @@
 
 struct postgres_pool;
 
-enum { POSTGRES_METER_REASONS = 8 };
+enum { POSTGRES_METER_REASONS = 9 };
 
 struct postgres_counts {
     unsigned idle, used, opening, waiting;

@@ -93,9 +93,27 @@ static void on_opened(struct postgres_lane *lane, struct postgres_connection *co
     postgres_opening_fill(lane);
 }
 
+static void uncount(struct postgres_lane *lane)
+{
+    postgres_pool_lock(lane->pool);
+    lane->pool->total--;
+    lane->pool->opening--;
+    lane->homes--;
+    postgres_pool_unlock(lane->pool);
+}
+
 static bool is_configuration(const struct sql_error *error)
 {
     return sql_error_is(error, "28") || sql_error_is(error, "3D");
+}
+
+/* A back end that was told to end while it was being greeted, which says nothing about the next attempt. */
+static void on_ended(struct postgres_lane *lane, struct postgres_connection *connection)
+{
+    uncount(lane);
+    (void)postgres_meter_closed(&lane->pool->meter, "lost");
+    list_remove(&connection->all_node);
+    postgres_connection_close(connection);
 }
 
 static void on_refused(struct postgres_lane *lane, struct postgres_connection *connection)
@@ -128,7 +146,10 @@ static void on_open(struct postgres_connection *connection, bool is_open)
         on_opened(lane, connection);
         return;
     }
-    on_refused(lane, connection);
+    if (sql_error_is(&connection->error, "57P01"))
+        on_ended(lane, connection);
+    else
+        on_refused(lane, connection);
     postgres_opening_end_waits(lane);
     postgres_opening_fill(lane);
 }
@@ -160,15 +181,6 @@ static bool may_open(struct postgres_lane *lane)
     pool->opening++;
     lane->homes++;
     return true;
-}
-
-static void uncount(struct postgres_lane *lane)
-{
-    postgres_pool_lock(lane->pool);
-    lane->pool->total--;
-    lane->pool->opening--;
-    lane->homes--;
-    postgres_pool_unlock(lane->pool);
 }
 
 void postgres_opening_fill(struct postgres_lane *lane)

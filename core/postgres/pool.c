@@ -31,12 +31,14 @@ enum fail postgres_pool_init(struct postgres_pool *pool, struct postgres_setting
     postgres_opening_init(pool);
     postgres_sizing_init(pool);
     postgres_meter_open(&pool->meter, pool, settings->name);
+    postgres_name_open();
     return FAIL_OK;
 }
 
 void postgres_pool_clear(struct postgres_pool *pool)
 {
     assert(pool->total == 0);
+    postgres_name_close();
     postgres_meter_close(&pool->meter);
     for (struct postgres_settings *at = pool->settings, *older; at; at = older) {
         older = at->older;
@@ -49,6 +51,7 @@ void postgres_pool_apply(struct postgres_pool *pool, struct postgres_settings *s
 {
     postgres_pool_lock(pool);
     settings->older = pool->settings;
+    postgres_settings_note_pooled(settings, postgres_pool_is_pooled(pool));
     pool->settings = settings;
     postgres_pool_unlock(pool);
 }
@@ -232,7 +235,7 @@ static bool any(struct postgres_lane *lane, const struct sql_call *call)
 struct sql_call *postgres_pool_next(struct postgres_lane *lane) { return postgres_pool_next_if(lane, any); }
 
 /* Why a quiet connection is not used again, or NULL. */
-static const char *reason_to_end(const struct postgres_connection *connection)
+static const char *reason_to_end(struct postgres_connection *connection)
 {
     struct postgres_pool *pool = connection->lane->pool;
     const struct postgres_settings *settings = pool->settings;
@@ -240,6 +243,8 @@ static const char *reason_to_end(const struct postgres_connection *connection)
         return "closing";
     if (connection->expires_ms && connection->quiet_since_ms >= connection->expires_ms)
         return "age";
+    if (postgres_connection_has_moved(connection))
+        return "address";
     return settings->max_uses && connection->uses >= settings->max_uses ? "uses" : NULL;
 }
 
@@ -313,12 +318,14 @@ void postgres_pool_drop(struct postgres_connection *connection, const char *reas
 /* --- upkeep --------------------------------------------------------------------------------------------------- */
 
 /* Why an idle connection is taken out, or NULL; under the mutex. */
-static const char *reason_to_take(const struct postgres_connection *connection, uint64_t now_ms)
+static const char *reason_to_take(struct postgres_connection *connection, uint64_t now_ms)
 {
     const struct postgres_pool *pool = connection->lane->pool;
     const struct postgres_settings *settings = pool->settings;
     if (connection->expires_ms && now_ms >= connection->expires_ms)
         return "age";
+    if (postgres_connection_has_moved(connection))
+        return "address";
     if (pool->total > postgres_sizing_limit(&pool->sizing))
         return "resize";
     if (settings->idle_timeout_ms && pool->total > settings->min_size &&
@@ -373,6 +380,7 @@ void postgres_pool_upkeep(struct postgres_lane *lane)
 {
     const char *reason = "";
     postgres_sizing_look(lane);
+    postgres_name_refresh(lane->pool->settings->dns_ttl_ms);
     struct postgres_connection *overdue = find_overdue(lane, &reason);
     if (overdue && strcmp(reason, POSTGRES_FOR_A_PING) == 0)
         postgres_ping(overdue);

@@ -1,6 +1,7 @@
 /* query.c - sends calls in pipelined units and matches the results that come back.
  *
  * DESIGN  Every unit is [Parse] Bind Execute .. Sync. A step is what gets a result: a PARSE, a CALL, a TEXT of ours, or the SYNC.
+ *         Behind a pooler nothing has a name: Parse, Bind and Execute of a call are one step.
  *         libpq gives for each step a result and then NULL, for a SYNC one result and no NULL; after an error everything up to the
  *         SYNC comes back as PIPELINE_ABORTED. An error may also come while the SYNC itself is awaited (a deferred constraint).
  *         The ring of steps:   step_first .. step_at .. first + count
@@ -15,6 +16,7 @@
 #include "postgres/answer.h"
 #include "postgres/bind.h"
 #include "postgres/cancel.h"
+#include "postgres/pooler.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -87,18 +89,34 @@ static enum fail cannot_send(struct postgres_connection *connection, struct sql_
     return FAIL_CLOSED;
 }
 
+/* Parse, Bind and Execute at once. */
+static bool send_unnamed(struct postgres_connection *connection, const struct sql_call *call,
+                         const struct postgres_prepared *prepared, const struct postgres_bind *bind)
+{
+    return PQsendQueryParams(connection->pg, prepared->text, (int)call->param_count, NULL, bind->values, bind->lengths,
+                             bind->formats, /* resultFormat= */ 0);
+}
+
+static bool send_named(struct postgres_connection *connection, const struct sql_call *call,
+                       const struct postgres_prepared *prepared, const struct postgres_bind *bind)
+{
+    return PQsendQueryPrepared(connection->pg, prepared->name, (int)call->param_count, bind->values, bind->lengths,
+                               bind->formats, /* resultFormat= */ 0);
+}
+
+/* Behind a pooler a name would be known to the back end of one transaction alone. */
 static enum fail send_call(struct postgres_connection *connection, struct sql_call *call,
                            struct postgres_prepared *prepared, const struct postgres_bind *bind)
 {
-    if (!prepared->is_sent) {
+    if (!prepared->is_sent && !connection->is_pooled) {
         if (!PQsendPrepare(connection->pg, prepared->name, prepared->text, 0, NULL))
             return cannot_send(connection, &call->error);
         prepared->is_sent = true;
         add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_PARSE, .prepared = prepared });
     }
-    if (!PQsendQueryPrepared(connection->pg, prepared->name, (int)call->param_count, bind->values, bind->lengths,
-                             bind->formats,
-                             /* resultFormat= */ 0))
+    bool is_sent = connection->is_pooled ? send_unnamed(connection, call, prepared, bind)
+                                         : send_named(connection, call, prepared, bind);
+    if (!is_sent)
         return cannot_send(connection, &call->error);
     connection->dirt |= prepared->dirt;
     add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_CALL, .call = call, .prepared = prepared });
@@ -128,6 +146,8 @@ enum fail postgres_query_add(struct postgres_connection *connection, struct sql_
                                              : NULL;
     if (!prepared)
         return FAIL_NOMEM;
+    if (connection->is_pooled && postgres_pooler_forbids(call->text, prepared->dirt, &call->error))
+        return FAIL_SQL;
     if (!prepared->is_sent && !is_sendable(call)) {
         postgres_prepare_drop(&connection->prepared, prepared, /* exists= */ false);
         return FAIL_SQL;

@@ -1,11 +1,12 @@
-/* resolve.c - host names to addresses on a work thread, and the list of parameters libpq is started with.
+/* resolve.c - the hosts of a connection string to addresses, and the list of parameters libpq is started with.
  *
- * DESIGN  Parsing the connection string, getaddrinfo and building the lists all happen in one piece of work: names need a thread
- *         anyway, and libpq's service file and environment look-ups are then off the loop as well.
+ * DESIGN  The hosts are asked for at once, and waited for together; one whose name has no address is left out as long as another has
+ *         one. Then the lists are built for libpq, which tries them in order.
  *         Parameters of ours win over the operator's where the code depends on them: gssencmode (its credential search blocks),
  *         client_encoding, the formats of dates and intervals and the time zone (JSON is built from the text form). Keep-alives
- *         only fill a gap.
- * Path:   postgres/connection > [postgres/resolve] > loop/work
+ *         only fill a gap. A pooler does not take `options`; what must hold there is in pooler.h.
+ * HOLDS   waiting counts the names whose on_done is to come; is_due: on_done of the target is deferred.
+ * Path:   postgres/connection > [postgres/resolve] > postgres/name
  */
 #include "postgres/resolve.h"
 
@@ -13,7 +14,6 @@
 #include "base/mem.h"
 
 #include <libpq-fe.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,52 +40,6 @@ static void add_one(struct lists *lists, struct str host, const char *address, s
     buf_add_str(&lists->hosts, host);
     buf_add(&lists->addresses, address, strlen(address));
     buf_add_str(&lists->ports, port);
-}
-
-static enum fail add_addresses(struct postgres_target *target, struct lists *lists, struct str host, struct str port)
-{
-    char name[256];
-    if (host.len == 0 || host.len >= sizeof name) {
-        snprintf(target->why, sizeof target->why, "a host of the connection string is empty or too long");
-        return FAIL_MISSING;
-    }
-    memcpy(name, host.data, host.len);
-    name[host.len] = '\0';
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
-    int error = getaddrinfo(name, NULL, &hints, &found);
-    if (error) {
-        snprintf(target->why, sizeof target->why, "host name \"%.120s\" has no address: %.80s", name,
-                 gai_strerror(error));
-        return FAIL_MISSING;
-    }
-    lists->needs_addresses = true;
-    for (struct addrinfo *at = found; at; at = at->ai_next) {
-        char address[INET6_ADDRSTRLEN + 16];
-        if (getnameinfo(at->ai_addr, at->ai_addrlen, address, sizeof address, NULL, 0, NI_NUMERICHOST) == 0)
-            add_one(lists, host, address, port);
-    }
-    freeaddrinfo(found);
-    return FAIL_OK;
-}
-
-/* The comma-separated hosts of the connection string, each with its port; one port serves all. */
-static enum fail resolve_hosts(struct postgres_target *target, struct lists *lists, const char *host_list,
-                               const char *port_list)
-{
-    struct str hosts = str_of(host_list), ports = str_of(port_list ? port_list : "5432");
-    bool one_port = !memchr(ports.data, ',', ports.len);
-    do {
-        struct str host = str_split(&hosts, ',');
-        struct str port = one_port ? ports : str_split(&ports, ',');
-        enum fail fail = FAIL_OK;
-        if (host.len && (host.data[0] == '/' || host.data[0] == '@'))
-            add_one(lists, host, "", port);
-        else
-            fail = add_addresses(target, lists, host, port);
-        if (fail)
-            return fail;
-    } while (hosts.len);
-    return FAIL_OK;
 }
 
 static void set_param(struct postgres_target *target, unsigned *count, const char *key, const char *value)
@@ -129,7 +83,7 @@ static void add_default(struct postgres_target *target, unsigned *count, const c
         set_param(target, count, key, value);
 }
 
-static void make_params(struct postgres_target *target, const struct lists *lists)
+static void make_params(struct postgres_target *target, bool needs_addresses)
 {
     unsigned count = 0;
     for (const PQconninfoOption *at = target->parsed; at->keyword; at++)
@@ -139,17 +93,28 @@ static void make_params(struct postgres_target *target, const struct lists *list
     add_default(target, &count, "keepalives_interval", "10");
     add_default(target, &count, "keepalives_count", "3");
     add_default(target, &count, "tcp_user_timeout", "15000");
-    if (target->hosts) {
-        set_param(target, &count, "host", target->hosts);
-        set_param(target, &count, "port", target->ports);
+    if (target->host_count) {
+        set_param(target, &count, "host", target->host_list);
+        set_param(target, &count, "port", target->port_list);
     }
-    if (lists->needs_addresses)
-        set_param(target, &count, "hostaddr", target->addresses);
+    if (needs_addresses)
+        set_param(target, &count, "hostaddr", target->address_list);
     set_param(target, &count, "application_name", target->application_name);
     set_param(target, &count, "gssencmode", "disable");
     set_param(target, &count, "client_encoding", "UTF8");
     set_param(target, &count, "options", target->options);
     target->keys[count] = target->values[count] = NULL;
+    if (postgres_settings_is_pooled(target->settings))
+        postgres_target_drop_options(target);
+}
+
+void postgres_target_drop_options(struct postgres_target *target)
+{
+    const char *own = option_of(target->parsed, "options");
+    target->is_bare = true;
+    for (unsigned i = 0; target->keys[i]; i++)
+        if (strcmp(target->keys[i], "options") == 0)
+            target->values[i] = own ? own : "";
 }
 
 static char *take_text(struct buf *buf)
@@ -161,67 +126,133 @@ static char *take_text(struct buf *buf)
 
 static enum fail take_lists(struct postgres_target *target, struct lists *lists)
 {
-    target->hosts = take_text(&lists->hosts);
-    target->addresses = take_text(&lists->addresses);
-    target->ports = take_text(&lists->ports);
-    return target->hosts && target->addresses && target->ports ? FAIL_OK : FAIL_NOMEM;
+    target->host_list = take_text(&lists->hosts);
+    target->address_list = take_text(&lists->addresses);
+    target->port_list = take_text(&lists->ports);
+    return target->host_list && target->address_list && target->port_list ? FAIL_OK : FAIL_NOMEM;
 }
 
-static const char *from_environment(const PQconninfoOption *defaults, const void *parsed, const char *keyword)
-{
-    const char *value = option_of(parsed, keyword);
-    return value ? value : option_of(defaults, keyword);
-}
+/* --- the end: names are known --------------------------------------------------------------------------------- */
 
-static enum fail look_up(struct postgres_target *target, struct lists *lists)
+static bool is_folder(struct str host) { return host.len && (host.data[0] == '/' || host.data[0] == '@'); }
+
+/* False: it has no address. */
+static bool add_host(struct postgres_target *target, struct lists *lists, const struct postgres_host *host)
 {
-    PQconninfoOption *defaults = PQconndefaults();
-    const char *host = from_environment(defaults, target->parsed, "host");
-    enum fail fail = FAIL_OK;
-    if (host && !option_of(target->parsed, "hostaddr")) {
-        fail = resolve_hosts(target, lists, host, from_environment(defaults, target->parsed, "port"));
-        if (!fail)
-            fail = take_lists(target, lists);
+    struct postgres_addresses addresses;
+    if (is_folder(host->name) || host->address[0]) {
+        lists->needs_addresses |= host->address[0] != '\0';
+        add_one(lists, host->name, host->address, host->port);
+        return true;
     }
-    PQconninfoFree(defaults);
-    return fail;
+    if (!host->wait.name)
+        return false; /* why is said already */
+    postgres_name_read(&host->wait, &addresses);
+    if (!addresses.count)
+        snprintf(target->why, sizeof target->why, "host name \"%.*s\" has no address: %.80s", (int)host->name.len,
+                 host->name.data, addresses.why);
+    for (unsigned i = 0; i < addresses.count; i++)
+        add_one(lists, host->name, addresses.texts[i], host->port);
+    lists->needs_addresses |= addresses.count > 0;
+    return addresses.count > 0;
 }
 
-/* On a work thread; nobody else touches the target meanwhile. */
-static enum fail resolve(struct postgres_target *target)
+static enum fail build(struct postgres_target *target)
 {
     struct lists lists = { .needs_addresses = false };
-    buf_init(&lists.hosts, MEM_POSTGRES, 4096);
-    buf_init(&lists.addresses, MEM_POSTGRES, 4096);
-    buf_init(&lists.ports, MEM_POSTGRES, 4096);
-    target->parsed = PQconninfoParse(target->settings->conninfo, NULL);
-    enum fail fail = target->parsed ? look_up(target, &lists) : FAIL_NOMEM;
+    buf_init(&lists.hosts, MEM_POSTGRES, 8192);
+    buf_init(&lists.addresses, MEM_POSTGRES, 8192);
+    buf_init(&lists.ports, MEM_POSTGRES, 8192);
+    bool has_any = target->host_count == 0;
+    for (unsigned i = 0; i < target->host_count; i++)
+        has_any |= add_host(target, &lists, &target->hosts[i]);
+    enum fail fail = has_any ? take_lists(target, &lists) : FAIL_MISSING;
     if (!fail)
         fail = make_options(target, option_of(target->parsed, "options"));
     if (!fail)
-        make_params(target, &lists);
+        make_params(target, lists.needs_addresses);
     buf_clear(&lists.hosts);
     buf_clear(&lists.addresses);
     buf_clear(&lists.ports);
     return fail;
 }
 
-static void run(struct work *work)
+static void finish(void *arg)
 {
-    struct postgres_target *target = LIST_ENTRY(work, struct postgres_target, work);
-    enum fail fail = resolve(target);
+    struct postgres_target *target = arg;
+    target->is_due = false;
+    enum fail fail = target->is_left ? FAIL_CANCELLED : build(target);
     if (fail && !target->why[0])
         snprintf(target->why, sizeof target->why, "%s", fail_text(fail));
-    if (fail)
-        target->keys[0] = NULL;
+    target->on_done(target, fail);
 }
 
-static void on_work_done(struct work *work, enum fail fail)
+static void on_name(void *arg)
 {
-    struct postgres_target *target = LIST_ENTRY(work, struct postgres_target, work);
-    if (!fail && !target->keys[0])
-        fail = FAIL_MISSING;
-    target->on_done(target, fail);
+    struct postgres_host *host = arg;
+    struct postgres_target *target = host->target;
+    host->is_waiting = false;
+    if (--target->waiting == 0)
+        finish(target);
+}
+
+/* --- the beginning -------------------------------------------------------------------------------------------- */
+
+static void ask_for(struct postgres_target *target, struct loop *loop, struct postgres_host *host)
+{
+    char name[POSTGRES_NAME_BYTES_MAX];
+    if (is_folder(host->name))
+        return;
+    if (host->name.len == 0 || host->name.len >= sizeof name) {
+        snprintf(target->why, sizeof target->why, "a host of the connection string is empty or too long");
+        return;
+    }
+    memcpy(name, host->name.data, host->name.len);
+    name[host->name.len] = '\0';
+    if (postgres_name_is_number(name, host->address))
+        return;
+    host->wait.on_done = on_name;
+    host->wait.arg = host;
+    host->is_waiting = postgres_name_ask(&host->wait, loop, host->name, target->settings->dns_ttl_ms) == FAIL_OK;
+    if (host->is_waiting)
+        target->waiting++;
+    else
+        snprintf(target->why, sizeof target->why, "no memory to look up a host name");
+}
+
+/* The comma-separated hosts of the connection string, each with its port; one port serves all. */
+static enum fail split_hosts(struct postgres_target *target, const char *host_list, const char *port_list)
+{
+    struct str hosts = str_of(host_list), ports = str_of(port_list ? port_list : "5432");
+    bool one_port = !memchr(ports.data, ',', ports.len);
+    do {
+        if (target->host_count == POSTGRES_HOSTS_MAX) {
+            snprintf(target->why, sizeof target->why, "the connection string has more than %d hosts", POSTGRES_HOSTS_MAX);
+            return FAIL_INVALID;
+        }
+        struct postgres_host *host = &target->hosts[target->host_count++];
+        *host = (struct postgres_host){ .target = target, .name = str_split(&hosts, ',') };
+        host->port = one_port ? ports : str_split(&ports, ',');
+    } while (hosts.len);
+    return FAIL_OK;
+}
+
+static const char *from_environment(const struct postgres_target *target, const char *keyword)
+{
+    const char *value = option_of(target->parsed, keyword);
+    return value ? value : option_of(target->defaults, keyword);
+}
+
+static enum fail read_hosts(struct postgres_target *target)
+{
+    target->parsed = PQconninfoParse(target->settings->conninfo, NULL);
+    target->defaults = PQconndefaults();
+    if (!target->parsed)
+        return FAIL_NOMEM;
+    const char *host = from_environment(target, "host");
+    if (!host || option_of(target->parsed, "hostaddr"))
+        return FAIL_OK;
+    return split_hosts(target, host, from_environment(target, "port"));
 }
 
 enum fail postgres_target_resolve(struct loop *loop, struct postgres_target *target,
@@ -229,18 +260,49 @@ enum fail postgres_target_resolve(struct loop *loop, struct postgres_target *tar
 {
     target->on_done = on_done;
     target->arg = arg;
-    target->work = (struct work){ .run = run, .on_done = on_work_done };
-    return work_submit(loop, &target->work);
+    target->task = (struct loop_task){ .run = finish, .arg = target };
+    enum fail fail = read_hosts(target);
+    if (fail)
+        return fail;
+    for (unsigned i = 0; i < target->host_count; i++)
+        ask_for(target, loop, &target->hosts[i]);
+    if (target->waiting == 0) {
+        target->is_due = true;
+        loop_defer(loop, &target->task);
+    }
+    return FAIL_OK;
+}
+
+bool postgres_target_leave(struct postgres_target *target)
+{
+    target->is_left = true;
+    for (unsigned i = 0; i < target->host_count; i++) {
+        struct postgres_host *host = &target->hosts[i];
+        if (!postgres_name_leave(&host->wait) || !host->is_waiting)
+            continue;
+        host->is_waiting = false;
+        target->waiting--;
+    }
+    return target->waiting == 0 && !target->is_due;
+}
+
+const struct postgres_name_wait *postgres_target_name(const struct postgres_target *target, const char *host)
+{
+    for (unsigned i = 0; host && i < target->host_count; i++)
+        if (target->hosts[i].wait.name && str_is(target->hosts[i].name, str_of(host)))
+            return &target->hosts[i].wait;
+    return NULL;
 }
 
 void postgres_target_clear(struct postgres_target *target)
 {
-    mem_free(target->hosts);
-    mem_free(target->addresses);
-    mem_free(target->ports);
+    for (unsigned i = 0; i < target->host_count; i++)
+        (void)!postgres_name_leave(&target->hosts[i].wait);
+    mem_free(target->host_list);
+    mem_free(target->address_list);
+    mem_free(target->port_list);
     mem_free(target->options);
     PQconninfoFree(target->parsed);
-    target->hosts = target->addresses = target->ports = target->options = NULL;
-    target->parsed = NULL;
-    target->why[0] = '\0';
+    PQconninfoFree(target->defaults);
+    *target = (struct postgres_target){ .settings = target->settings };
 }

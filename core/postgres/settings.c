@@ -16,6 +16,7 @@
 struct counted {
     struct postgres_settings settings; /* first: what the world sees */
     atomic_uint references;
+    atomic_bool is_pooled;
 };
 
 struct postgres_settings postgres_settings_default(void)
@@ -38,6 +39,7 @@ struct postgres_settings postgres_settings_default(void)
         .statement_timeout_ms = 30 * 1000,
         .idle_in_transaction_ms = 10 * 1000,
         .batches = true,
+        .dns_ttl_ms = 15 * 1000,
     };
 }
 
@@ -99,6 +101,7 @@ enum fail postgres_settings_copy(const struct postgres_settings *settings, struc
     if (!counted)
         return FAIL_NOMEM;
     atomic_init(&counted->references, 1);
+    atomic_init(&counted->is_pooled, settings->front == POSTGRES_FRONT_PGBOUNCER);
     struct postgres_settings *copy = &counted->settings;
     char *at = (char *)(counted + 1);
     *copy = *settings;
@@ -120,4 +123,15 @@ void postgres_settings_release(struct postgres_settings *settings)
     struct counted *counted = (struct counted *)settings;
     if (counted && atomic_fetch_sub_explicit(&counted->references, 1, memory_order_acq_rel) == 1)
         mem_free(counted);
+}
+
+bool postgres_settings_is_pooled(const struct postgres_settings *settings)
+{
+    return atomic_load_explicit(&((const struct counted *)settings)->is_pooled, memory_order_relaxed);
+}
+
+void postgres_settings_note_pooled(struct postgres_settings *settings, bool is_pooled)
+{
+    if (settings->front == POSTGRES_FRONT_AUTO)
+        atomic_store_explicit(&((struct counted *)settings)->is_pooled, is_pooled, memory_order_relaxed);
 }

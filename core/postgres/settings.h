@@ -7,6 +7,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* What stands between us and the server. AUTO: each new connection finds out. */
+enum postgres_front { POSTGRES_FRONT_AUTO, POSTGRES_FRONT_PGBOUNCER };
+
 struct postgres_settings {
     const char *conninfo;                /* URL or keyword=value, as libpq documents it (PostgreSQL 15, 34.1.1) */
     const char *name;                    /* label of logs and metrics, "primary" */
@@ -27,10 +30,12 @@ struct postgres_settings {
     unsigned idle_in_transaction_ms;     /* a session that sends nothing for so long is rolled back */
     struct postgres_settings *older;     /* private to pool.c */
     bool batches;                        /* quick reads of one loop turn share a pipeline and a Sync (batch.h) */
+    enum postgres_front front;
+    unsigned dns_ttl_ms;                 /* the addresses of a host name serve so long (name.h) */
 };
 
 /* 5 to 20 connections, 2 connecting, 1,000 waiting, idle 30 s, life 30 min, keepalive 30 s, ping 1 s, acquire 5 s, connect 5 s, statements
- * 30 s, idle in transaction 10 s. */
+ * 30 s, idle in transaction 10 s, names 15 s. */
 struct postgres_settings postgres_settings_default(void);
 
 /* A checked copy with one reference, for any thread to hold and release. FAIL_INVALID with `why` in words: libpq's, or about the sizes. */
@@ -38,5 +43,9 @@ MUST_USE enum fail postgres_settings_copy(const struct postgres_settings *settin
                                           size_t why_bytes);
 struct postgres_settings *postgres_settings_hold(struct postgres_settings *settings);
 void postgres_settings_release(struct postgres_settings *settings);   /* NULL is fine */
+
+/* Of a copy: a pooler is in between, as far as is known, because `front` says so or a connection has found out. Any thread. */
+bool postgres_settings_is_pooled(const struct postgres_settings *settings);
+void postgres_settings_note_pooled(struct postgres_settings *settings, bool is_pooled);
 
 #endif

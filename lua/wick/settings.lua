@@ -119,8 +119,12 @@ local postgres = S.record({
   primary = url("postgres postgresql", {
     example = "postgres://wick@127.0.0.1:5432/wick", doc = "postgres://user:password@host:port/database",
   }),
+  behind = S.enum { "auto", "pgbouncer", default = "auto",
+    doc = "a pooler in between: pgbouncer, or found out by each connection" },
+  dns_ttl = S.duration { default = "15s", min = "100ms", max = "1h",
+    doc = "how long the addresses of a host name serve; then connections to those it has lost are replaced" },
   pool = pool,
-}, { order = { "primary", "pool" }, doc = "The PostgreSQL server." })
+}, { order = { "primary", "behind", "dns_ttl", "pool" }, doc = "The PostgreSQL server." })
 
 local database = S.record({
   sqlite = S.any_of({ off, sqlite }, {

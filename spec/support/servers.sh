@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# spec/support/servers.sh - private PostgreSQL and Redis servers for specs, each in a folder of its own.
+# spec/support/servers.sh - private PostgreSQL, PgBouncer and Redis servers for specs, each in a folder of its own.
 #
 #   servers.sh port                                   prints a TCP port that is free on 127.0.0.1
 #   servers.sh postgres start DIR [--port=N] [--fsync] [--set=NAME=VALUE]...
 #   servers.sh redis    start DIR [--port=N] [--set=NAME=VALUE]...
-#   servers.sh postgres|redis stop DIR                ends it at once; harmless when it is gone
-#   servers.sh postgres|redis signal DIR SIGNAL       to every process of that server: KILL, STOP, CONT, ...
+#   servers.sh pgbouncer start DIR --server=PORT [--port=N] [--set=NAME=VALUE]...    in front of the PostgreSQL on that port
+#   servers.sh postgres|redis|pgbouncer stop DIR           ends it at once; harmless when it is gone
+#   servers.sh postgres|redis|pgbouncer signal DIR SIGNAL  to every process of that server: KILL, STOP, CONT, ...
 #   servers.sh postgres bin                           prints the folder of PostgreSQL's programs
 #   servers.sh sweep DIR                              stops every server in a folder below DIR
 #
 # `start` returns when the server answers, and prints three lines: port=N, pid=N and url=...; the same lines stand in
 # DIR/server. Started again in the same DIR it keeps its data and its port. PostgreSQL is user, password and database
 # `wick`, over TCP with scram-sha-256, and over the socket in DIR with no password. It refuses to run as root: then it
-# runs as the user postgres. fsync is off unless --fsync asks for it; a kill -9 of the server loses nothing either way.
+# runs as the user postgres, and so does PgBouncer, which pools transactions, knows the same user, and hands over its password. fsync is off unless --fsync asks for it; a kill -9 of the server loses nothing either way.
 
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -148,6 +149,48 @@ postgres_start() {
     write_server "$dir" "$port" "$pid" "postgres://wick:wick@127.0.0.1:$port/wick"
 }
 
+# --- PgBouncer ---
+
+pgbouncer_start() {
+    local dir port='' server='' settings='' pid
+    dir=$(mkdir -p "$1" && cd "$1" && pwd)
+    shift
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --port=*) port=${1#*=} ;;
+        --server=*) server=${1#*=} ;;
+        --set=*)
+            local pair=${1#*=}
+            settings+="${pair%%=*} = ${pair#*=}"$'\n'
+            ;;
+        *) die "no such flag: $1" ;;
+        esac
+        shift
+    done
+    [ -n "$server" ] || die "pgbouncer start needs --server=PORT"
+    PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null || die "pgbouncer is not installed: run tools/setup test"
+    port=${port:-$(field_of "$dir" port)}
+    port=${port:-$(free_port)}
+    echo '"wick" "wick"' >"$dir/users"
+    printf '[databases]\n* = host=127.0.0.1 port=%s\n[pgbouncer]\n' "$server" >"$dir/pgbouncer.ini"
+    printf '%s\n' "listen_addr = 127.0.0.1" "listen_port = $port" "unix_socket_dir =" "auth_type = scram-sha-256" \
+        "auth_file = users" "admin_users = wick" "pool_mode = transaction" "default_pool_size = 20" "max_client_conn = 500" \
+        "server_round_robin = 1" "log_connections = 0" "log_disconnections = 0" "$settings" >>"$dir/pgbouncer.ini"
+    if [ "$(id -u)" = 0 ]; then
+        chown -R postgres "$dir"
+    fi
+    (
+        cd "$dir"
+        exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+        PATH=$PATH:/usr/sbin setsid "${as_postgres[@]}" pgbouncer pgbouncer.ini >log 2>&1 </dev/null &
+        echo $! >pid
+    )
+    pid=$(cat "$dir/pid")
+    wait_for_answer "$pid" "$dir/log" "$(postgres_bin)/pg_isready" -q -h 127.0.0.1 -p "$port" ||
+        die "PgBouncer did not start in $dir"
+    write_server "$dir" "$port" "$pid" "postgres://wick:wick@127.0.0.1:$port/wick"
+}
+
 # --- Redis ---
 
 redis_start() {
@@ -181,12 +224,12 @@ redis_start() {
     write_server "$dir" "$port" "$pid" "redis://127.0.0.1:$port"
 }
 
-# --- both ---
+# --- all of them ---
 
 server_folder() {
     case $1 in
     postgres) readlink -f "$2/data" ;;
-    redis) readlink -f "$2" ;;
+    redis | pgbouncer) readlink -f "$2" ;;
     esac
 }
 
@@ -197,7 +240,7 @@ pids_of() {
     folder=$(server_folder "$1" "$2")
     { find /proc -maxdepth 2 -path '/proc/[0-9]*/cwd' -lname "$folder" 2>/dev/null || true; } | cut -d/ -f3 |
         while read -r pid; do
-            if grep -qsE '^(postgres|redis-server)' "/proc/$pid/comm" && is_alive "$pid"; then
+            if grep -qsE '^(postgres|pgbouncer|redis-server)' "/proc/$pid/comm" && is_alive "$pid"; then
                 echo "$pid"
             fi
         done
@@ -226,6 +269,8 @@ sweep() {
         dir=${file%/server}
         if [ -d "$dir/data" ]; then
             stop_server postgres "$dir"
+        elif [ -e "$dir/pgbouncer.ini" ]; then
+            stop_server pgbouncer "$dir"
         else
             stop_server redis "$dir"
         fi
@@ -237,8 +282,9 @@ case "${1:-} ${2:-}" in
 "postgres bin") postgres_bin ;;
 "postgres start") postgres_start "${@:3}" ;;
 "redis start") redis_start "${@:3}" ;;
-"postgres stop" | "redis stop") stop_server "$1" "$3" ;;
-"postgres signal" | "redis signal") signal_server "$1" "$3" "$4" ;;
+"pgbouncer start") pgbouncer_start "${@:3}" ;;
+"postgres stop" | "redis stop" | "pgbouncer stop") stop_server "$1" "$3" ;;
+"postgres signal" | "redis signal" | "pgbouncer signal") signal_server "$1" "$3" "$4" ;;
 "sweep "?*) sweep "$2" ;;
 "-h " | "--help ") awk 'NR == 1 { next } !/^#/ { exit } { sub(/^# ?/, ""); print }' "$self" ;;
 *) die "what shall it do? see servers.sh --help" ;;

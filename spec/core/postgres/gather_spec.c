@@ -173,7 +173,7 @@ static void what_comes_while_two_units_are_on_their_way_leaves_with_the_next(voi
     if (!needs_server())
         skip();
     outside("insert into gather_spec select i, null, null from generate_series(1000, 1001) i");
-    turn_until(2000, outside_int("select count(*) from pg_stat_activity where " OURS) == 2);
+    turn_until(2000, front_connections() == 2);
     turn(20);
     outside("begin; update gather_spec set slept = 'x' where id in (1000, 1001)"); /* holds two units up */
     for (unsigned i = 0; i < 2; i++) {

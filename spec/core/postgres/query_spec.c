@@ -25,6 +25,7 @@ static void a_text_is_prepared_once_and_then_only_executed(void **state)
     (void)state;
     if (!needs_server())
         skip();
+    skip_pooled("nothing is prepared there");
     run("select 1 + 1");
     int before = prepared_on_server();
     for (int i = 0; i < 20; i++)
@@ -88,6 +89,7 @@ static void statements_survive_that_somebody_deallocates_them_all(void **state)
     (void)state;
     if (!needs_server())
         skip();
+    skip_pooled("nothing is prepared there, and DEALLOCATE is refused");
     run("select 11");
     run("deallocate all");
     assert_string_equal(run("select 11"), "11");

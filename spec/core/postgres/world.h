@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "loop/work.h"
 #include "metrics/metrics.h"
+#include "pooled.h"
 #include "postgres/engine.h"
 #include "support/spec.h"
 
@@ -42,6 +43,16 @@ static unsigned orders;
 /* --- the server from outside --- */
 
 static inline const char *server_url(void) { return getenv("WICK_TEST_POSTGRES"); }
+
+/* Where engines connect to: the same, or the pooler in front of it. */
+static inline const char *front_url(void)
+{
+#ifdef SPEC_POOLED
+    return server_url() ? the_pooler.url : NULL;
+#else
+    return server_url();
+#endif
+}
 
 static inline int needs_server(void)
 {
@@ -77,6 +88,16 @@ static inline int outside_int(const char *text) { return atoi(outside(text)); }
 
 #define OURS "datname = current_database() and application_name = 'wick spec'"
 
+/* How many connections of ours the server has, or the pooler. */
+static inline int front_connections(void)
+{
+#ifdef SPEC_POOLED
+    return pooler_clients(&the_pooler);
+#else
+    return outside_int("select count(*) from pg_stat_activity where " OURS);
+#endif
+}
+
 /* --- an engine and its loop --- */
 
 static inline void turn(unsigned ms) { loop_turn(world.loop, ms, NULL); }
@@ -94,7 +115,7 @@ static inline void turn(unsigned ms) { loop_turn(world.loop, ms, NULL); }
 static inline struct postgres_settings settings_for(const char *url)
 {
     struct postgres_settings settings = postgres_settings_default();
-    settings.conninfo = url;
+    settings.conninfo = url == server_url() ? front_url() : url;
     settings.application_name = "wick spec";
     settings.min_size = 1;
     settings.max_size = 4;
@@ -258,6 +279,10 @@ static inline int set_up_process(void **state)
     log_setup(getenv("SPEC_LOG") ? LOG_DEBUG : LOG_ERROR, LOG_LOGFMT, 2);
     assert_int_equal(metrics_open(1000), FAIL_OK);
     assert_int_equal(work_open(2, 64), FAIL_OK);
+#ifdef SPEC_POOLED
+    if (server_url())
+        start_pooler(&the_pooler, port_of(server_url()), "");
+#endif
     return 0;
 }
 
@@ -266,6 +291,9 @@ static inline void everything_is_given_back(void **state)
 {
     work_close();
     metrics_close();
+#ifdef SPEC_POOLED
+    stop_pooler(&the_pooler);
+#endif
     all_memory_is_given_back(state);
 }
 
