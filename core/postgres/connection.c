@@ -7,7 +7,8 @@
  *         READ is armed as long as the connection is open: an idle one that the server ends is noticed at once. WRITE is armed only
  *         while libpq holds back bytes.
  *         A failure to write is not acted upon: the server's last words are still to be read, and reading finds the end.
- * HOLDS   pg and watch are non-NULL exactly while OPEN; on_open comes at most once.
+ *         But when libpq finds the end while it writes, it closes the socket at once: then the watch goes, and `broken` is posted.
+ * HOLDS   pg and watch are non-NULL exactly while OPEN, less the watch once broken; on_open comes at most once.
  * Path:   postgres/pool > [postgres/connection] > libpq, loop/watch
  */
 #include "postgres/connection.h"
@@ -16,6 +17,7 @@
 #include "base/mem.h"
 #include "postgres/cancel.h"
 #include "postgres/pooler.h"
+#include "postgres/copy.h"
 #include "postgres/query.h"
 
 #include <assert.h>
@@ -32,6 +34,7 @@
 static void on_connect_ready(void *arg, unsigned events, bool broken);
 static void on_ready(void *arg, unsigned events, bool broken);
 static bool read_some(struct postgres_connection *connection);
+static void on_broken(void *arg);
 
 /* --- what went wrong ------------------------------------------------------------------------------------------ */
 
@@ -120,6 +123,7 @@ static void on_notice(void *arg, const PGresult *result)
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     bool is_end = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+    connection->notices++;
     bool is_warning = is_end || (severity && strcmp(severity, "WARNING") == 0);
     if (is_end)
         sql_error_set(&connection->error, sqlstate ? sqlstate : "08006", "%s",
@@ -292,6 +296,7 @@ static void free_connection(struct postgres_connection *connection)
 {
     postgres_target_clear(&connection->target);
     postgres_settings_release(connection->target.settings);
+    postgres_copy_clear(connection);
     postgres_query_clear(connection);
     postgres_prepare_clear(&connection->prepared);
     mem_free(connection);
@@ -345,6 +350,9 @@ enum fail postgres_connection_open(struct loop *loop, struct postgres_settings *
     list_init(&connection->node);
     list_init(&connection->all_node);
     list_init(&connection->cancel_node);
+    list_init(&connection->broken.node);
+    connection->broken.run = on_broken;
+    connection->broken.arg = connection;
     postgres_prepare_init(&connection->prepared);
     connection->target.settings = postgres_settings_hold(settings);
     connection->target.application_name = application_name;
@@ -366,6 +374,7 @@ void postgres_connection_close(struct postgres_connection *connection)
     if (!connection)
         return;
     timer_stop(&connection->deadline);
+    list_remove(&connection->broken.node);
     postgres_cancel_forget(connection);
     drop_watch(connection);
     if (connection->pg)
@@ -379,12 +388,25 @@ void postgres_connection_close(struct postgres_connection *connection)
 
 /* --- open ----------------------------------------------------------------------------------------------------- */
 
+static void note_broken(struct postgres_connection *connection)
+{
+    if (!connection->watch)
+        return;
+    drop_watch(connection);
+    loop_defer(connection->loop, &connection->broken);
+}
+
 void postgres_connection_flush(struct postgres_connection *connection)
 {
     if (connection->state != POSTGRES_OPEN)
         return;
     bool is_held_back = PQflush(connection->pg) == 1;
-    watch_set(connection->watch, is_held_back ? WATCH_READ | WATCH_WRITE : WATCH_READ);
+    if (PQsocket(connection->pg) < 0) { /* libpq read while it wrote, found the end, and closed the socket under the watch */
+        note_broken(connection);
+        return;
+    }
+    unsigned events = connection->copy ? postgres_copy_events(connection) : WATCH_READ;
+    watch_set(connection->watch, events | (is_held_back ? WATCH_WRITE : 0));
 }
 
 static uint64_t waiting_bytes(struct postgres_connection *connection)
@@ -478,9 +500,12 @@ void postgres_connection_turn_lost(struct postgres_connection *connection)
 {
     set_lost_error(connection);
     connection->state = POSTGRES_LOST;
+    list_remove(&connection->broken.node);
     drop_watch(connection);
     postgres_query_lost(connection);
 }
+
+static void on_broken(void *arg) { postgres_connection_turn_lost(arg); }
 
 static void on_ready(void *arg, unsigned events, bool broken)
 {
@@ -492,10 +517,15 @@ static void on_ready(void *arg, unsigned events, bool broken)
         }
         postgres_connection_flush(
             connection); /* also arms a watch that the loop disarmed because the socket is in error */
-        postgres_query_input(connection);
+        if (connection->copy)
+            postgres_copy_input(connection);
+        else
+            postgres_query_input(connection);
         return; /* it may be gone */
     }
     postgres_connection_flush(connection);
+    if (connection->copy)
+        postgres_copy_output(connection);
 }
 
 /* --- moving house --------------------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* connection.h - one libpq connection on one loop: opening, bytes in and out, closing. Never blocks.
  *
- * It is in pipeline mode from the moment it is open until it is closed. What is sent over it is query.h's business, who may use it
+ * It is in pipeline mode from the moment it is open until it is closed, but for the length of a COPY. What is sent over it is query.h's business, who may use it
  * is pool.h's. The struct is open to the files of this folder, each of which minds its own part of it.
  */
 #ifndef POSTGRES_CONNECTION_H
@@ -19,6 +19,7 @@ struct postgres_lane;
 struct postgres_connection;
 struct postgres_step;
 struct postgres_cancel_request;
+struct postgres_copy;
 
 enum postgres_connection_state { POSTGRES_RESOLVING, POSTGRES_CONNECTING, POSTGRES_OPEN, POSTGRES_LOST };
 
@@ -45,6 +46,7 @@ struct postgres_connection {
     struct loop *loop;                   /* home */
     PGconn *pg;
     struct watch *watch;
+    struct loop_task broken;             /* libpq has closed the socket; turns it lost at the end of this turn */
     void *ssl;
     int pid;                             /* of the back end; behind a pooler a number of its own */
     struct sql_error error;              /* why it did not open, or was lost */
@@ -88,6 +90,11 @@ struct postgres_connection {
     struct sql_call *bound;              /* while MOVING: who it is for */
     struct postgres_lane *destination;
     struct loop_task task;
+    /* copy.c */
+    struct postgres_copy *copy;          /* the COPY that runs; pipeline mode is off meanwhile */
+    unsigned notices;                    /* that have come in */
+    /* listen.c */
+    void (*on_notification)(struct postgres_connection *connection, const PGnotify *notification);   /* NULL: dropped */
     /* batch.c */
     uint64_t pending_ns;                 /* what is on its way will take about this long */
     bool is_shared, is_unsynced;

@@ -9,6 +9,7 @@
 #include "postgres/engine.h"
 
 #include "base/mem.h"
+#include "postgres/copy.h"
 #include "postgres/group.h"
 #include "postgres/lane.h"
 #include "postgres/opening.h"
@@ -100,6 +101,9 @@ static void on_start(void *arg)
 static void close_engine(struct sql_engine *base, struct loop *loop, unsigned drain_ms, void (*on_closed)(void *arg),
                          void *arg);
 
+static const struct sql_copy_ops copy_ops = { postgres_session_copy, postgres_copy_put, postgres_copy_end,
+                                              postgres_copy_read };
+
 static const struct sql_engine_ops ops = {
     .dialect = "postgres",
     .run = run,
@@ -109,6 +113,7 @@ static const struct sql_engine_ops ops = {
     .begin_cancel = postgres_session_cancel,
     .session_run = postgres_session_run,
     .session_end = postgres_session_end,
+    .copy = &copy_ops,
     .is_ready = is_ready,
     .report = report,
     .close = close_engine,

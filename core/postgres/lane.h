@@ -27,7 +27,8 @@ enum postgres_call_state {
     POSTGRES_CALL_RETRIED = 32, /* its connection was lost once */
     POSTGRES_CALL_RENEWED = 64, /* its prepared statement was stale once */
     POSTGRES_CALL_LEASE = 128,  /* of ours: a session that waits for its connection */
-    POSTGRES_CALL_GROUP = 256   /* of ours: a sql_run_many that waits */
+    POSTGRES_CALL_GROUP = 256,  /* of ours: a sql_run_many that waits */
+    POSTGRES_CALL_COPY = 512    /* the head of a struct sql_copy */
 };
 
 struct postgres_lane {

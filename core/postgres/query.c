@@ -17,6 +17,7 @@
 #include "postgres/bind.h"
 #include "postgres/cancel.h"
 #include "postgres/pooler.h"
+#include "postgres/copy.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -191,7 +192,7 @@ bool postgres_query_detach(struct postgres_connection *connection, const struct 
             connection->calls_in_flight--;
             return true;
         }
-    return false;
+    return postgres_copy_detach(connection, call);
 }
 
 bool postgres_query_runs_orphan(const struct postgres_connection *connection)
@@ -327,8 +328,9 @@ static bool deallocate_evicted(struct postgres_connection *connection)
 
 static void read_notifications(struct postgres_connection *connection)
 {
-    for (PGnotify *notify; (notify = PQnotifies(connection->pg));)
-        PQfreemem(notify);
+    for (PGnotify *notify; (notify = PQnotifies(connection->pg)); PQfreemem(notify))
+        if (connection->on_notification)
+            connection->on_notification(connection, notify);
 }
 
 void postgres_query_input(struct postgres_connection *connection)
@@ -339,11 +341,12 @@ void postgres_query_input(struct postgres_connection *connection)
         postgres_connection_turn_lost(connection);
         return;
     }
-    if (was_quiet) {
+    if (was_quiet)
         (void)PQisBusy(connection->pg); /* notices and parameter changes are taken in by it */
+    if (was_quiet || connection->on_notification)
         read_notifications(connection);
+    if (was_quiet)
         return;
-    }
     if (connection->step_count) {
         check_size(connection);
         return;
@@ -359,6 +362,7 @@ void postgres_query_lost(struct postgres_connection *connection)
 {
     if (connection->step_count)
         end_unit(connection, connection->step_count, /* is_answered= */ false);
+    postgres_copy_lost(connection);
     connection->step_at = 0;
     connection->user->on_lost(connection);
 }

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "postgres/copy.h"
 #include "postgres/lane.h"
 #include "postgres/query.h"
 #include "postgres/reset.h"
@@ -198,7 +199,25 @@ static enum fail add(struct postgres_session *session, struct sql_call *call)
     if (!session->has_begun)
         fail = postgres_query_add_text(connection, session->is_read_only ? "BEGIN READ ONLY" : "BEGIN");
     session->has_begun |= !fail;
+    if (fail)
+        sql_error_set(&call->error, "08006", "cannot send BEGIN: the connection is lost");
+    if (!fail && (call->state & POSTGRES_CALL_COPY))
+        return postgres_copy_begin(connection, (struct sql_copy *)call);
     return fail ? fail : postgres_query_add(connection, call, postgres_call_hash(call));
+}
+
+/* A COPY cannot share a round trip, so BEGIN goes first and alone; on_quiet goes on. False: that is not needed. */
+static bool begin_first(struct postgres_session *session, struct sql_call *call)
+{
+    struct postgres_connection *connection = session->connection;
+    if (session->has_begun || !(call->state & POSTGRES_CALL_COPY))
+        return false;
+    if (postgres_query_add_text(connection, session->is_read_only ? "BEGIN READ ONLY" : "BEGIN") != FAIL_OK)
+        return false; /* the connection is no good; add finds that, too, and says so */
+    session->has_begun = true;
+    postgres_query_end_unit(connection);
+    list_push_front(&session->calls, &call->node);
+    return true;
 }
 
 static bool is_free(const struct postgres_session *session)
@@ -211,6 +230,8 @@ static void go_on(struct postgres_session *session)
 {
     while (is_free(session) && !list_is_empty(&session->calls)) {
         struct sql_call *call = LIST_ENTRY(list_pop_front(&session->calls), struct sql_call, node);
+        if (begin_first(session, call))
+            return;
         enum fail fail = add(session, call);
         if (!fail) {
             timer_stop(&session->idle);
@@ -221,16 +242,16 @@ static void go_on(struct postgres_session *session)
         } else {
             postgres_lane_finish(session->lane, call, fail == FAIL_CLOSED ? FAIL_SQL : fail);
         }
-        if (!postgres_query_is_quiet(session->connection))
+        if (session->connection->step_count)
             postgres_query_end_unit(session->connection);
     }
 }
 
-void postgres_session_run(struct sql_session *base, struct sql_call *call)
+static void submit(struct postgres_session *session, struct sql_call *call, int flags)
 {
-    struct postgres_session *session = (struct postgres_session *)base;
     postgres_lane_adopt(session->lane, call);
     call->engine_data[3] = session;
+    call->state = flags;
     if (!session->connection) {
         call->error = session->why;
         postgres_lane_finish(session->lane, call, FAIL_SQL);
@@ -240,6 +261,16 @@ void postgres_session_run(struct sql_session *base, struct sql_call *call)
     list_push_back(&session->calls, &call->node);
     postgres_lane_watch(call);
     go_on(session);
+}
+
+void postgres_session_run(struct sql_session *session, struct sql_call *call)
+{
+    submit((struct postgres_session *)session, call, 0);
+}
+
+void postgres_session_copy(struct sql_session *session, struct sql_copy *copy)
+{
+    submit((struct postgres_session *)session, &copy->call, POSTGRES_CALL_COPY);
 }
 
 void postgres_session_lost_call(struct postgres_session *session, const struct sql_call *call)

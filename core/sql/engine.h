@@ -25,6 +25,8 @@
 
 struct sql_engine;
 struct sql_session;
+struct sql_copy_ops;   /* sql/copy.h */
+struct sql_listen_ops; /* sql/listen.h */
 
 struct sql_call {
     /* set by the caller; text and params are borrowed until on_done */
@@ -94,6 +96,8 @@ struct sql_engine_ops {
     void (*begin_cancel)(struct sql_lease *lease);                    /* on_lease still comes */
     void (*session_run)(struct sql_session *session, struct sql_call *call);
     void (*session_end)(struct sql_session *session);                 /* the session is gone for the caller at once */
+    const struct sql_copy_ops *copy;                                  /* NULL: the engine has no COPY */
+    const struct sql_listen_ops *listen;                              /* NULL: no LISTEN */
     /* A statement answered lately, or at least a connection is there: for /readyz. why is filled otherwise. */
     bool (*is_ready)(struct sql_engine *engine, char *why, size_t why_bytes);
     void (*report)(struct sql_engine *engine, struct sql_report *report);
