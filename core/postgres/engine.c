@@ -12,6 +12,7 @@
 #include "postgres/copy.h"
 #include "postgres/group.h"
 #include "postgres/lane.h"
+#include "postgres/listen.h"
 #include "postgres/opening.h"
 #include "postgres/pooler.h"
 #include "postgres/query.h"
@@ -26,6 +27,7 @@ enum { LOOK_MS = 8, CUT_MS = 1000 };
 struct postgres_engine {
     struct sql_engine base;
     struct postgres_pool pool;
+    struct postgres_listen listen;
     /* closing */
     struct loop *loop;
     unsigned drain_ms;
@@ -71,6 +73,18 @@ static void begin(struct sql_engine *engine, struct sql_lease *lease)
     postgres_session_begin(lane_here(engine), engine, lease);
 }
 
+static enum fail listen_to(struct sql_engine *base, struct str channel, const struct sql_listener *listener,
+                           struct sql_subscription **out, struct sql_error *error)
+{
+    struct postgres_engine *engine = (struct postgres_engine *)base;
+    return postgres_listen_subscribe(&engine->listen, base, lane_here(base)->loop, channel, listener, out, error);
+}
+
+void postgres_engine_forbid_listen(struct sql_engine *engine)
+{
+    postgres_listen_forbid(&((struct postgres_engine *)engine)->listen);
+}
+
 static bool is_ready(struct sql_engine *base, char *why, size_t why_bytes)
 {
     return postgres_pool_is_ready(&((struct postgres_engine *)base)->pool, why, why_bytes);
@@ -104,6 +118,8 @@ static void close_engine(struct sql_engine *base, struct loop *loop, unsigned dr
 static const struct sql_copy_ops copy_ops = { postgres_session_copy, postgres_copy_put, postgres_copy_end,
                                               postgres_copy_read };
 
+static const struct sql_listen_ops listen_ops = { listen_to, postgres_listen_unsubscribe, postgres_listen_resume };
+
 static const struct sql_engine_ops ops = {
     .dialect = "postgres",
     .run = run,
@@ -114,6 +130,7 @@ static const struct sql_engine_ops ops = {
     .session_run = postgres_session_run,
     .session_end = postgres_session_end,
     .copy = &copy_ops,
+    .listen = &listen_ops,
     .is_ready = is_ready,
     .report = report,
     .close = close_engine,
@@ -140,7 +157,8 @@ enum fail postgres_engine_open(const struct postgres_settings *settings, struct 
     if (fail)
         return fail;
     struct postgres_engine *engine = mem_zero(MEM_POSTGRES, sizeof *engine + loop_count * sizeof *engine->lanes);
-    if (engine && postgres_pool_init(&engine->pool, copy) == FAIL_OK) {
+    bool has_pool = engine && postgres_pool_init(&engine->pool, copy) == FAIL_OK;
+    if (has_pool && postgres_listen_init(&engine->listen, copy, &engine->pool.meter, loops[0]) == FAIL_OK) {
         engine->base.ops = &ops;
         engine->pool.lanes = engine->lanes;
         engine->pool.lane_count = loop_count;
@@ -148,6 +166,8 @@ enum fail postgres_engine_open(const struct postgres_settings *settings, struct 
         *out = &engine->base;
         return FAIL_OK;
     }
+    if (has_pool)
+        postgres_pool_clear(&engine->pool);
     mem_free(engine);
     postgres_settings_release(copy);
     snprintf(why, why_bytes, "no memory for the connection pool");
@@ -177,6 +197,7 @@ static void on_all_closed(void *arg)
     struct postgres_engine *engine = arg;
     void (*on_closed)(void *arg) = engine->on_closed;
     void *closed_arg = engine->arg;
+    postgres_listen_clear(&engine->listen);
     postgres_pool_clear(&engine->pool);
     mem_free(engine);
     on_closed(closed_arg);
@@ -236,7 +257,8 @@ static void look(void *arg)
         cut(lane, /* for_good= */ true);
     else if (gone_ms >= engine->drain_ms)
         cut(lane, /* for_good= */ false);
-    if (has_work(lane)) {
+    bool is_listening = lane == engine->lanes && !postgres_listen_is_over(&engine->listen);
+    if (has_work(lane) || is_listening) {
         timer_start(lane->loop, &lane->upkeep, LOOK_MS, look, lane);
         return;
     }
@@ -253,6 +275,9 @@ static void start_closing(void *arg)
     timer_stop(&lane->upkeep); /* it is look's from here on */
     lane->closing_since_ms = loop_now_ms(lane->loop);
     postgres_opening_end(lane);
+    struct postgres_engine *engine = lane->closing;
+    if (lane == engine->lanes)
+        postgres_listen_close(&engine->listen);
     look(lane);
 }
 

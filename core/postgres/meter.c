@@ -92,6 +92,18 @@ static void open_counters(struct postgres_meter *meter, struct labels *labels, c
         meter->errors[i] = metric_counter(errors, errors_help, label(labels, pool, "sqlstate_class", classes[i]));
 }
 
+static void open_listen(struct postgres_meter *meter, struct labels *labels, const char *pool)
+{
+    meter->channels = metric_gauge("wick_pg_listen_channels", "Channels that are listened to.", label(labels, pool, NULL, NULL));
+    meter->subscribers = metric_gauge("wick_pg_listen_subscribers", "Subscribers to all channels together.",
+                                      label(labels, pool, NULL, NULL));
+    meter->notifications = metric_counter("wick_pg_listen_notifications_total", "Notifications that came in.",
+                                          label(labels, pool, NULL, NULL));
+    meter->gaps = metric_counter("wick_pg_listen_gaps_total",
+                                 "Times a subscriber was told that it may have missed notifications.",
+                                 label(labels, pool, NULL, NULL));
+}
+
 static void register_collect(void) { metrics_on_collect(collect, NULL); }
 
 void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *pool, const char *name)
@@ -102,6 +114,7 @@ void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *poo
     meter->pool = pool;
     open_gauges(meter, &labels, name);
     open_counters(meter, &labels, name);
+    open_listen(meter, &labels, name);
     meter->acquire = metric_histogram("wick_pg_pool_acquire_duration_seconds",
                                       "From asking for a connection to having it.", label(&labels, name, NULL, NULL),
                                       METRIC_SECONDS);

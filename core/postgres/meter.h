@@ -26,6 +26,8 @@ struct postgres_meter {
     struct metric_counter *sizings[POSTGRES_SIZE_REASONS];
     struct metric_counter *closed[POSTGRES_METER_REASONS];
     struct metric_counter *errors[8];
+    struct metric_gauge *channels, *subscribers;   /* of LISTEN */
+    struct metric_counter *notifications, *gaps;
 };
 
 void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *pool, const char *name);

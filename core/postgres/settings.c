@@ -38,6 +38,7 @@ struct postgres_settings postgres_settings_default(void)
         .connect_timeout_ms = 5 * 1000,
         .statement_timeout_ms = 30 * 1000,
         .idle_in_transaction_ms = 10 * 1000,
+        .listen_ping_ms = 10 * 1000,
         .batches = true,
         .dns_ttl_ms = 15 * 1000,
     };

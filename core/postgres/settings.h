@@ -29,6 +29,7 @@ struct postgres_settings {
     unsigned statement_timeout_ms;       /* of calls that name none */
     unsigned idle_in_transaction_ms;     /* a session that sends nothing for so long is rolled back */
     struct postgres_settings *older;     /* private to pool.c */
+    unsigned listen_ping_ms;             /* a listening connection that hears nothing is asked after so long whether it lives */
     bool batches;                        /* quick reads of one loop turn share a pipeline and a Sync (batch.h) */
     enum postgres_front front;
     unsigned dns_ttl_ms;                 /* the addresses of a host name serve so long (name.h) */

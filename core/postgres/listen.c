@@ -1,0 +1,633 @@
+/* listen.c - one connection that listens for the whole process, and hands what it hears to subscribers on their loops.
+ *
+ * DESIGN  OFF -> OPENING [the first subscriber]    OPENING -> OPEN [on_open]    OPEN -> OFF [the last one has left]
+ *         OPENING, OPEN -> WAITING [refused, lost, silent]    WAITING -> OPENING [retry_ms later: the breaker's time]
+ *         In OPEN, ask() sends one unit: LISTEN and UNLISTEN of all channels that need it, and `select 1` behind them, whose answer says
+ *         that they hold. The same select alone is the ping of an idle connection: without an answer in time it is given up, for a
+ *         half-open socket says nothing by itself.
+ *         A channel: NEW -> HOLDS [answered], HOLDS -> NEW [connection lost], and gone when nobody is left and UNLISTEN was answered.
+ *         Notes are copied into the queue of each subscriber and its loop is told. A queue that overflows is dropped whole and becomes
+ *         a gap, as does everything queued when the connection is lost: a gap covers what was before it.
+ * HOLDS   Channels, subscriptions and their queues change under the mutex; the connection is touched by the owner's loop only. Callbacks
+ *         run without the mutex. A subscription that is posted or delivering is buried, not freed.
+ * Path:   script/listen > sql/listen > [postgres/listen] > postgres/query, connection
+ */
+#include "postgres/listen.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/random.h"
+#include "base/siphash.h"
+#include "postgres/query.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+struct listen_channel {
+    struct list subscriptions;
+    bool holds;     /* LISTEN was answered on this connection */
+    bool has_held;  /* on some connection: its next LISTEN is a gap */
+    bool is_asked;  /* LISTEN or UNLISTEN is on its way */
+    size_t len;
+    char name[];
+};
+
+struct note {
+    struct list node;
+    int pid;
+    size_t len;
+    char payload[];
+};
+
+struct subscription {
+    struct sql_subscription base; /* first */
+    struct postgres_listen *listen;
+    struct listen_channel *channel;
+    struct list node; /* of channel->subscriptions */
+    struct loop *loop;
+    struct loop_task task; /* of deliver */
+    struct sql_listener listener;
+    struct list notes;
+    unsigned note_count;
+    size_t note_bytes;
+    bool has_gap;
+    bool is_held; /* the subscriber said: not now */
+    bool is_posted, is_delivering, is_gone;
+};
+
+static const struct breaker_limits breaker_limits = { .failures_max = 1, .open_ms = 250, .open_ms_max = 5000 };
+
+static void go_on(struct postgres_listen *listen);
+static void on_task(void *arg);
+
+static void lock(struct postgres_listen *listen) { pthread_mutex_lock(&listen->mutex); }
+static void unlock(struct postgres_listen *listen) { pthread_mutex_unlock(&listen->mutex); }
+
+/* --- subscribers; mutex held ---------------------------------------------------------------------------------- */
+
+static void post(struct subscription *subscription)
+{
+    if (subscription->is_posted || subscription->is_gone)
+        return;
+    subscription->is_posted = true;
+    loop_post(subscription->loop, &subscription->task);
+}
+
+static void drop_notes(struct subscription *subscription)
+{
+    for (struct list *node; (node = list_pop_front(&subscription->notes));)
+        mem_free(LIST_ENTRY(node, struct note, node));
+    subscription->note_count = 0;
+    subscription->note_bytes = 0;
+}
+
+/* is_loss: something may really have been missed, not only that LISTEN holds for the first time. */
+static void signal_gap(struct subscription *subscription, bool is_loss)
+{
+    drop_notes(subscription);
+    subscription->has_gap = true;
+    if (is_loss)
+        metric_add(subscription->listen->meter->gaps, 1);
+    post(subscription);
+}
+
+static void enqueue(struct subscription *subscription, struct str payload, int pid)
+{
+    bool has_room = subscription->note_count < POSTGRES_NOTES_MAX &&
+                    subscription->note_bytes + payload.len <= POSTGRES_NOTES_BYTES_MAX;
+    struct note *note = has_room ? mem_alloc(MEM_POSTGRES, sizeof *note + payload.len) : NULL;
+    if (!note) {
+        signal_gap(subscription, /* is_loss= */ true);
+        return;
+    }
+    note->pid = pid;
+    note->len = payload.len;
+    memcpy(note->payload, payload.data, payload.len);
+    list_push_back(&subscription->notes, &note->node);
+    subscription->note_count++;
+    subscription->note_bytes += payload.len;
+    post(subscription);
+}
+
+/* Frees what nobody points to any more; the last one may let the engine close. */
+static void free_if_over(struct subscription *subscription)
+{
+    if (!subscription->is_gone || subscription->is_posted || subscription->is_delivering)
+        return;
+    subscription->listen->subscriptions--;
+    drop_notes(subscription);
+    mem_free(subscription);
+}
+
+/* --- delivery, on the subscriber's loop ----------------------------------------------------------------------- */
+
+static struct note *pop_note(struct subscription *subscription)
+{
+    struct list *node = list_pop_front(&subscription->notes);
+    if (!node)
+        return NULL;
+    struct note *note = LIST_ENTRY(node, struct note, node);
+    subscription->note_count--;
+    subscription->note_bytes -= note->len;
+    return note;
+}
+
+static bool tell_gap(struct subscription *subscription)
+{
+    subscription->has_gap = false;
+    unlock(subscription->listen);
+    bool is_taken = subscription->listener.on_gap(subscription->listener.arg);
+    lock(subscription->listen);
+    subscription->has_gap |= !is_taken;
+    return is_taken;
+}
+
+static bool tell_note(struct subscription *subscription, struct note *note)
+{
+    unlock(subscription->listen);
+    bool is_taken = subscription->listener.on_note(subscription->listener.arg, str_make(note->payload, note->len), note->pid);
+    lock(subscription->listen);
+    if (is_taken || subscription->has_gap) { /* a gap has come meanwhile, and covers it */
+        mem_free(note);
+        return is_taken;
+    }
+    list_push_front(&subscription->notes, &note->node);
+    subscription->note_count++;
+    subscription->note_bytes += note->len;
+    return false;
+}
+
+static void deliver(void *arg)
+{
+    struct subscription *subscription = arg;
+    struct postgres_listen *listen = subscription->listen;
+    lock(listen);
+    subscription->is_posted = false;
+    subscription->is_delivering = true;
+    while (!subscription->is_gone && !subscription->is_held) {
+        struct note *note = subscription->has_gap ? NULL : pop_note(subscription);
+        if (!note && !subscription->has_gap)
+            break;
+        bool is_taken = note ? tell_note(subscription, note) : tell_gap(subscription);
+        subscription->is_held |= !is_taken;
+    }
+    subscription->is_delivering = false;
+    free_if_over(subscription);
+    unlock(listen);
+}
+
+void postgres_listen_resume(struct sql_subscription *base)
+{
+    struct subscription *subscription = (struct subscription *)base;
+    lock(subscription->listen);
+    subscription->is_held = false;
+    if (subscription->has_gap || subscription->note_count)
+        post(subscription);
+    unlock(subscription->listen);
+}
+
+/* --- subscribing ---------------------------------------------------------------------------------------------- */
+
+static void tell_owner(struct postgres_listen *listen)
+{
+    if (listen->is_posted || listen->is_closing)
+        return;
+    listen->is_posted = true;
+    loop_post(listen->loop, &listen->task);
+}
+
+static struct listen_channel *find_channel(struct postgres_listen *listen, struct str name)
+{
+    struct listen_channel *channel = map_get(&listen->channels, name);
+    if (channel)
+        return channel;
+    channel = mem_zero(MEM_POSTGRES, sizeof *channel + name.len + 1);
+    if (!channel)
+        return NULL;
+    list_init(&channel->subscriptions);
+    channel->len = name.len;
+    memcpy(channel->name, name.data, name.len);
+    if (map_set(&listen->channels, name, channel) != FAIL_OK) {
+        mem_free(channel);
+        return NULL;
+    }
+    metric_gauge_add(listen->meter->channels, 1);
+    return channel;
+}
+
+static enum fail check_channel(struct str channel, struct sql_error *error)
+{
+    if (channel.len >= 1 && channel.len <= POSTGRES_CHANNEL_BYTES && str_utf8(channel) && !memchr(channel.data, '\0', channel.len))
+        return FAIL_OK;
+    sql_error_set(error, "22023", "the name of a channel has 1 to %d bytes of UTF-8", POSTGRES_CHANNEL_BYTES);
+    return FAIL_INVALID;
+}
+
+static enum fail check_listen(struct postgres_listen *listen, struct str channel, struct sql_error *error)
+{
+    if (listen->is_forbidden) {
+        sql_error_set(error, "0A000",
+                      "LISTEN does not work through PgBouncer in transaction mode: give database.postgres the address of PostgreSQL "
+                      "itself, or do without listen");
+        return FAIL_REFUSED;
+    }
+    if (listen->is_closing) {
+        sql_error_set(error, "57P01", "the server is shutting down");
+        return FAIL_CLOSED;
+    }
+    if (listen->channels.count >= POSTGRES_CHANNELS_MAX && !map_get(&listen->channels, channel)) {
+        sql_error_set(error, "53400", "%d channels are listened to already; use fewer, and tell things apart in the payload",
+                      POSTGRES_CHANNELS_MAX);
+        return FAIL_FULL;
+    }
+    return FAIL_OK;
+}
+
+static enum fail add(struct postgres_listen *listen, struct subscription *subscription, struct str name, struct sql_error *error)
+{
+    enum fail fail = check_listen(listen, name, error);
+    if (fail)
+        return fail;
+    struct listen_channel *channel = find_channel(listen, name);
+    if (!channel)
+        return FAIL_NOMEM;
+    subscription->channel = channel;
+    list_push_back(&channel->subscriptions, &subscription->node);
+    listen->subscriptions++;
+    metric_gauge_add(listen->meter->subscribers, 1);
+    if (channel->holds && !channel->is_asked)
+        signal_gap(subscription, /* is_loss= */ false);
+    else
+        tell_owner(listen);
+    return FAIL_OK;
+}
+
+enum fail postgres_listen_subscribe(struct postgres_listen *listen, struct sql_engine *engine, struct loop *loop,
+                                    struct str channel, const struct sql_listener *listener,
+                                    struct sql_subscription **out, struct sql_error *error)
+{
+    enum fail fail = check_channel(channel, error);
+    if (fail)
+        return fail;
+    struct subscription *subscription = mem_zero(MEM_POSTGRES, sizeof *subscription);
+    if (!subscription)
+        return FAIL_NOMEM;
+    *subscription = (struct subscription){ .base.engine = engine, .listen = listen, .loop = loop, .listener = *listener };
+    subscription->task = (struct loop_task){ .run = deliver, .arg = subscription };
+    list_init(&subscription->node);
+    list_init(&subscription->notes);
+    lock(listen);
+    fail = add(listen, subscription, channel, error);
+    unlock(listen);
+    if (fail)
+        mem_free(subscription);
+    else
+        *out = &subscription->base;
+    return fail;
+}
+
+void postgres_listen_unsubscribe(struct sql_subscription *base)
+{
+    struct subscription *subscription = (struct subscription *)base;
+    struct postgres_listen *listen = subscription->listen;
+    lock(listen);
+    assert(!subscription->is_gone);
+    subscription->is_gone = true;
+    list_remove(&subscription->node);
+    metric_gauge_add(listen->meter->subscribers, -1);
+    if (list_is_empty(&subscription->channel->subscriptions))
+        tell_owner(listen);
+    free_if_over(subscription);
+    unlock(listen);
+}
+
+/* --- the connection, on the owner's loop ---------------------------------------------------------------------- */
+
+/* NULL: in this round, it has nothing to be asked. */
+static const char *verb_for(const struct listen_channel *channel)
+{
+    bool is_wanted = !list_is_empty(&channel->subscriptions);
+    if (is_wanted == channel->holds)
+        return NULL;
+    return is_wanted ? "LISTEN" : "UNLISTEN";
+}
+
+static void remove_channel(struct postgres_listen *listen, struct listen_channel *channel)
+{
+    (void)map_remove(&listen->channels, str_make(channel->name, channel->len));
+    metric_gauge_add(listen->meter->channels, -1);
+    mem_free(channel);
+}
+
+/* Those that nobody wants, and the server does not know. The map may not change while it is walked. */
+static void remove_unwanted(struct postgres_listen *listen)
+{
+    for (bool is_found = true; is_found;) {
+        size_t at = 0;
+        struct str name;
+        void *value;
+        is_found = false;
+        while (!is_found && map_next(&listen->channels, &at, &name, &value)) {
+            struct listen_channel *channel = value;
+            is_found = list_is_empty(&channel->subscriptions) && !channel->holds && !channel->is_asked;
+            if (is_found)
+                remove_channel(listen, channel);
+        }
+    }
+}
+
+/* The server has forgotten all of them. What was queued is still true, and is told unless the gap comes first. */
+static void forget_all(struct postgres_listen *listen)
+{
+    size_t at = 0;
+    struct str name;
+    void *value;
+    lock(listen);
+    while (map_next(&listen->channels, &at, &name, &value)) {
+        struct listen_channel *channel = value;
+        channel->holds = channel->is_asked = false;
+    }
+    unlock(listen);
+}
+
+static void close_connection(struct postgres_listen *listen)
+{
+    timer_stop(&listen->ping);
+    timer_stop(&listen->answer);
+    postgres_connection_close(listen->connection);
+    listen->connection = NULL;
+    listen->is_asking = listen->is_ping_due = false;
+    forget_all(listen);
+}
+
+static void on_retry(void *arg) { go_on(arg); }
+
+/* It did not open, was lost, or says nothing: once more, in a while. */
+static void retry_later(struct postgres_listen *listen, const struct sql_error *error)
+{
+    uint64_t now_ms = loop_now_ms(listen->loop);
+    if (!listen->has_worked)
+        breaker_failed(&listen->breaker, now_ms);
+    log_line(listen->has_worked ? LOG_WARN : LOG_DEBUG, "no connection to listen on; it is tried again",
+             LOG_TEXT("pool", listen->settings->name), LOG_TEXT("sqlstate", error->sqlstate), LOG_TEXT("why", error->text));
+    listen->has_worked = false;
+    uint64_t wait_ms = breaker_retry_ms(&listen->breaker, now_ms);
+    wait_ms = wait_ms < POSTGRES_LISTEN_RETRY_MS ? POSTGRES_LISTEN_RETRY_MS : wait_ms;
+    wait_ms += random_u64() % (wait_ms / 4 + 1);
+    timer_start(listen->loop, &listen->retry, wait_ms, on_retry, listen);
+}
+
+static void on_ping(void *arg)
+{
+    struct postgres_listen *listen = arg;
+    listen->is_ping_due = true;
+    go_on(listen);
+}
+
+static void on_no_answer(void *arg)
+{
+    struct postgres_listen *listen = arg;
+    sql_error_set(&listen->connection->error, "08006", "the server has not answered for %d ms", POSTGRES_LISTEN_ANSWER_MS);
+    postgres_connection_turn_lost(listen->connection);
+}
+
+/* --- asking --- */
+
+static enum fail send_one(struct postgres_listen *listen, const char *verb, const struct listen_channel *channel)
+{
+    PGconn *pg = listen->connection->pg;
+    char text[2 * POSTGRES_CHANNEL_BYTES + 16];
+    char *name = PQescapeIdentifier(pg, channel->name, channel->len);
+    if (!name)
+        return FAIL_INVALID;
+    snprintf(text, sizeof text, "%s %s", verb, name);
+    PQfreemem(name);
+    return postgres_query_add_text(listen->connection, text);
+}
+
+/* What the channels need, into the unit. False: nothing. */
+static bool send_channels(struct postgres_listen *listen)
+{
+    size_t at = 0;
+    struct str name;
+    void *value;
+    bool has_sent = false;
+    lock(listen);
+    remove_unwanted(listen);
+    while (map_next(&listen->channels, &at, &name, &value)) {
+        struct listen_channel *channel = value;
+        const char *verb = verb_for(channel);
+        if (!verb)
+            continue;
+        channel->is_asked = send_one(listen, verb, channel) == FAIL_OK;
+        has_sent = true;
+    }
+    unlock(listen);
+    return has_sent;
+}
+
+static void ask(struct postgres_listen *listen)
+{
+    static const char statement[] = "select 1";
+    if (!send_channels(listen) && !listen->is_ping_due)
+        return;
+    listen->is_asking = true;
+    listen->is_ping_due = listen->is_answered = false;
+    listen->call = (struct sql_call){ .text = str_make(statement, sizeof statement - 1) };
+    if (postgres_query_add(listen->connection, &listen->call, siphash(statement, sizeof statement - 1)) != FAIL_OK)
+        log_line(LOG_DEBUG, "cannot ask on the listening connection", LOG_TEXT("why", listen->call.error.text));
+    postgres_query_end_unit(listen->connection);
+    timer_start(listen->loop, &listen->answer, POSTGRES_LISTEN_ANSWER_MS, on_no_answer, listen);
+}
+
+/* --- answers --- */
+
+static void settle_channel(struct listen_channel *channel)
+{
+    if (!channel->is_asked)
+        return;
+    channel->is_asked = false;
+    channel->holds = !channel->holds;
+    if (!channel->holds)
+        return;
+    LIST_EACH(&channel->subscriptions, node)
+    signal_gap(LIST_ENTRY(node, struct subscription, node), channel->has_held);
+    channel->has_held = true;
+}
+
+static void settle(struct postgres_listen *listen)
+{
+    size_t at = 0;
+    struct str name;
+    void *value;
+    lock(listen);
+    while (map_next(&listen->channels, &at, &name, &value))
+        settle_channel(value);
+    unlock(listen);
+}
+
+static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)
+{
+    struct postgres_listen *listen = connection->user_data;
+    listen->is_answered = outcome == POSTGRES_DONE && call->fail == FAIL_OK;
+    if (outcome != POSTGRES_GONE && !listen->is_answered)
+        connection->error = call->error;
+    sql_rows_free(call->rows);
+    call->rows = NULL;
+}
+
+static void on_lost(struct postgres_connection *connection)
+{
+    struct postgres_listen *listen = connection->user_data;
+    struct sql_error error = connection->error;
+    close_connection(listen);
+    retry_later(listen, &error);
+}
+
+static void on_quiet(struct postgres_connection *connection)
+{
+    struct postgres_listen *listen = connection->user_data;
+    timer_stop(&listen->answer);
+    listen->is_asking = false;
+    if (!listen->is_answered) {
+        on_lost(connection);
+        return;
+    }
+    breaker_worked(&listen->breaker, loop_now_ms(listen->loop));
+    listen->has_worked = true;
+    settle(listen);
+    timer_start(listen->loop, &listen->ping, listen->settings->listen_ping_ms, on_ping, listen);
+    go_on(listen);
+}
+
+static const struct postgres_user listen_user = { on_call, on_quiet, on_lost };
+
+static void on_notification(struct postgres_connection *connection, const PGnotify *notification)
+{
+    struct postgres_listen *listen = connection->user_data;
+    metric_add(listen->meter->notifications, 1);
+    lock(listen);
+    struct listen_channel *channel = map_get(&listen->channels, str_of(notification->relname));
+    if (channel)
+        LIST_EACH(&channel->subscriptions, node)
+    enqueue(LIST_ENTRY(node, struct subscription, node), str_of(notification->extra), notification->be_pid);
+    unlock(listen);
+}
+
+/* --- opening --- */
+
+static void on_open(struct postgres_connection *connection, bool is_open)
+{
+    struct postgres_listen *listen = connection->on_open_arg;
+    if (is_open)
+        go_on(listen);
+    else
+        on_lost(connection);
+}
+
+static void open_connection(struct postgres_listen *listen)
+{
+    uint64_t now_ms = loop_now_ms(listen->loop);
+    if (!breaker_allows(&listen->breaker, now_ms)) {
+        timer_start(listen->loop, &listen->retry, breaker_retry_ms(&listen->breaker, now_ms) + 1, on_retry, listen);
+        return;
+    }
+    enum fail fail = postgres_connection_open(listen->loop, listen->settings, "wick listen", on_open, listen, &listen->connection);
+    if (fail) {
+        struct sql_error error = { .sent = false };
+        sql_error_set(&error, "53200", "%s", fail_text(fail));
+        retry_later(listen, &error);
+        return;
+    }
+    listen->connection->user = &listen_user;
+    listen->connection->user_data = listen;
+    listen->connection->on_notification = on_notification;
+}
+
+static void on_task(void *arg)
+{
+    struct postgres_listen *listen = arg;
+    lock(listen);
+    listen->is_posted = false;
+    unlock(listen);
+    go_on(listen);
+}
+
+static bool has_channels(struct postgres_listen *listen)
+{
+    lock(listen);
+    if (!listen->connection)
+        remove_unwanted(listen);
+    bool has_any = listen->channels.count > 0 && !listen->is_forbidden && !listen->is_closing;
+    unlock(listen);
+    return has_any;
+}
+
+/* Does what is to be done next, if anything. */
+static void go_on(struct postgres_listen *listen)
+{
+    if (listen->connection && listen->connection->state == POSTGRES_OPEN && !listen->is_asking)
+        ask(listen);
+    if (!has_channels(listen)) {
+        if (listen->connection && !listen->is_asking)
+            close_connection(listen);
+        timer_stop(&listen->retry);
+    } else if (!listen->connection && !timer_is_set(&listen->retry)) {
+        open_connection(listen);
+    }
+}
+
+/* --- life ----------------------------------------------------------------------------------------------------- */
+
+enum fail postgres_listen_init(struct postgres_listen *listen, struct postgres_settings *settings, struct postgres_meter *meter,
+                               struct loop *loop)
+{
+    *listen = (struct postgres_listen){ .loop = loop, .settings = settings, .meter = meter };
+    listen->task = (struct loop_task){ .run = on_task, .arg = listen };
+    breaker_init(&listen->breaker, breaker_limits);
+    if (pthread_mutex_init(&listen->mutex, NULL) != 0)
+        return FAIL_NOMEM;
+    enum fail fail = map_init(&listen->channels, MEM_POSTGRES);
+    if (fail)
+        pthread_mutex_destroy(&listen->mutex);
+    return fail;
+}
+
+void postgres_listen_close(struct postgres_listen *listen)
+{
+    lock(listen);
+    listen->is_closing = true;
+    unlock(listen);
+    timer_stop(&listen->retry);
+    if (listen->connection)
+        close_connection(listen);
+}
+
+bool postgres_listen_is_over(struct postgres_listen *listen)
+{
+    lock(listen);
+    bool is_over = listen->is_closing && listen->subscriptions == 0 && !listen->is_posted;
+    unlock(listen);
+    return is_over;
+}
+
+void postgres_listen_clear(struct postgres_listen *listen)
+{
+    assert(listen->subscriptions == 0 && !listen->connection);
+    remove_unwanted(listen);
+    map_clear(&listen->channels);
+    pthread_mutex_destroy(&listen->mutex);
+}
+
+void postgres_listen_forbid(struct postgres_listen *listen)
+{
+    lock(listen);
+    bool is_news = !listen->is_forbidden && listen->subscriptions;
+    listen->is_forbidden = true;
+    tell_owner(listen);
+    unlock(listen);
+    if (is_news)
+        log_line(LOG_ERROR, "LISTEN does not work through PgBouncer in transaction mode: nothing will be heard",
+                 LOG_TEXT("pool", listen->settings->name));
+}
