@@ -273,6 +273,8 @@ static void on_plugins_started(void *arg, enum fail fail, const char *why)
 {
     struct worker *worker = arg;
     snprintf(worker->start_why, sizeof worker->start_why, "%s", fail ? why : "");
+    if (!fail && worker->index == 0) /* notifications are for the process, and the first worker is always there */
+        script_vm_listen(worker->vm);
     loop_post(worker->start_loop, &worker->started);
 }
 
@@ -299,6 +301,8 @@ static void on_server_closed(void *arg)
 {
     struct worker *worker = arg;
     worker->server = NULL;
+    if (worker->vm)
+        script_vm_unlisten(worker->vm);
     if (worker->is_started)
         script_vm_stop_plugins(worker->vm, on_plugins_stopped, worker);
     else

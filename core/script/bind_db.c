@@ -282,6 +282,28 @@ static int db_rows(lua_State *L) { return run_alone(L, "cx.db:rows", DB_ROWS); }
 /* cx.db:exec(sql, ...) -> rows changed */
 static int db_exec(lua_State *L) { return run_alone(L, "cx.db:exec", DB_EXEC); }
 
+/* cx.db:notify(channel, payload): select pg_notify($1, $2) */
+static int db_notify(lua_State *L)
+{
+    struct sql_engine *engine = check_engine(L);
+    luaL_checkstring(L, 2);
+    luaL_optstring(L, 3, "");
+    lua_settop(L, 3);
+    if (!engine->ops->listen) {
+        struct sql_error error = { .sent = false };
+        sql_error_set(&error, "0A000", "%s has no LISTEN and NOTIFY; serve from PostgreSQL, or do without", engine->ops->dialect);
+        return failure_raise(L, FAIL_SQL, &error);
+    }
+    if (lua_isnil(L, 3)) {
+        lua_pushliteral(L, "");
+        lua_replace(L, 3);
+    }
+    lua_pushliteral(L, "select pg_notify($1, $2)");
+    lua_insert(L, 2);
+    run_alone(L, "cx.db:notify", DB_EXEC);
+    return 0;
+}
+
 /* cx.db.blob(bytes): a parameter that is bytes, not text */
 static int db_blob(lua_State *L)
 {
@@ -431,7 +453,7 @@ void bind_db_open(lua_State *L)
     static const luaL_Reg none[] = { { NULL, NULL } };
     static const luaL_Reg methods[] = {
         { "one", db_one },   { "rows", db_rows },         { "exec", db_exec }, { "begin", tx_begin },
-        { "blob", db_blob }, { "pipeline", db_pipeline }, { NULL, NULL },
+        { "blob", db_blob }, { "pipeline", db_pipeline }, { "notify", db_notify }, { NULL, NULL },
     };
     static const luaL_Reg pipe_methods[] = {
         { "one", pipe_one }, { "rows", pipe_rows }, { "exec", pipe_exec }, { NULL, NULL }

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "script/failure.h"
 #include "script/handler.h"
+#include "script/listen.h"
 #include "script/state.h"
 #include "script/value.h"
 #include "sql/statement.h"
@@ -260,6 +261,7 @@ static int open_native(lua_State *L)
     static const luaL_Reg functions[] = {
         { "route_add", route_add },
         { "cx", native_cx },
+        { "listen", listen_add },
         { "spawn", native_spawn },
         { "settings", native_settings },
         { "serve", native_serve },

@@ -17,17 +17,6 @@
 #include <limits.h>
 #include <stdio.h>
 
-struct db_tx {
-    struct task_held held;
-    struct sql_session *session; /* NULL: empty or over */
-    struct task *task;
-    unsigned timeout_ms;
-    bool failed; /* a statement failed: only rollback is left */
-    bool read_only;
-    bool wrote;     /* never where it is read_only: then nothing can be lost */
-    char where[96]; /* it was begun */
-};
-
 static void tx_end(struct db_tx *tx)
 {
     task_let_go(&tx->held);
@@ -145,6 +134,14 @@ static struct db_tx *check_open(lua_State *L)
     return tx;
 }
 
+struct db_tx *tx_check(lua_State *L)
+{
+    struct db_tx *tx = check_open(L);
+    if (tx->copy)
+        luaL_error(L, "a COPY runs in this transaction: it must come to its end first");
+    return tx;
+}
+
 static int run_done(lua_State *L, int status, lua_KContext context)
 {
     struct db_op *op = (struct db_op *)context;
@@ -161,7 +158,7 @@ static void start(struct db_tx *tx, struct task *task, struct db_op *op)
 
 static int run_inside(lua_State *L, const char *what, enum db_want want)
 {
-    struct db_tx *tx = check_open(L);
+    struct db_tx *tx = tx_check(L);
     struct task *task = task_may_wait(L, what);
     struct db_op *op = db_op_take(L, task);
     op->want = want;
@@ -206,7 +203,7 @@ static int commit_done(lua_State *L, int status, lua_KContext context)
 /* tx:commit(). Its outcome counts even when the client has left meanwhile: what is stored is stored. */
 static int tx_commit(lua_State *L)
 {
-    struct db_tx *tx = check_open(L);
+    struct db_tx *tx = tx_check(L);
     struct task *task = task_may_wait(L, "tx:commit");
     if (tx->failed) {
         tx_end(tx);
@@ -272,7 +269,7 @@ void bind_tx_open(lua_State *L)
     static const luaL_Reg methods[] = {
         { "one", tx_one },       { "rows", tx_rows },         { "exec", tx_exec },
         { "commit", tx_commit }, { "rollback", tx_rollback }, { "after_commit", tx_after_commit },
-        { NULL, NULL },
+        { "copy_in", tx_copy_in }, { "copy_out", tx_copy_out }, { NULL, NULL },
     };
     udata_family(L, UD_TX, "transaction", metamethods, methods);
 }

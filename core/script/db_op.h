@@ -16,8 +16,21 @@
 #define DB_PARAMS_MAX 1000
 
 enum db_want { DB_ONE, DB_ROWS, DB_EXEC };
-struct db_tx;
 struct db_pipe;
+struct script_copy;
+
+/* A transaction, as bind_tx.c and bind_copy.c see it. */
+struct db_tx {
+    struct task_held held;
+    struct sql_session *session;          /* NULL: empty or over */
+    struct task *task;
+    struct script_copy *copy;             /* that runs in it; NULL: none */
+    unsigned timeout_ms;
+    bool failed;                          /* a statement failed: only rollback is left */
+    bool read_only;
+    bool wrote;                           /* never where it is read_only: then nothing can be lost */
+    char where[96];                       /* it was begun */
+};
 
 struct db_op {
     struct task_wait wait;                /* first: the continuation's context is the op */
@@ -51,5 +64,10 @@ int db_op_done(lua_State *L, int status, lua_KContext context);
 
 /* bind_tx.c: cx.db:begin{ read_only=, timeout= } -> tx */
 int tx_begin(lua_State *L);
+/* The transaction at 1. Raises when it is over, belongs to another request, or a COPY runs in it. */
+struct db_tx *tx_check(lua_State *L);
+/* bind_copy.c: tx:copy_in(text, source) -> rows; tx:copy_out(text) -> iterator */
+int tx_copy_in(lua_State *L);
+int tx_copy_out(lua_State *L);
 
 #endif

@@ -26,7 +26,7 @@ __attribute__((noreturn)) int luaL_error(lua_State *L, const char *format, ...);
 
 /* Families of userdata. A value's family is the identity of its metatable: one load and one compare. */
 enum udata {
-    UD_REQUEST, UD_HEADERS, UD_DB, UD_TX, UD_PIPE, UD_ROW, UD_ROWS, UD_CACHE, UD_CACHED, UD_FAILURE, UD_REPLY, UD_LOG,
+    UD_REQUEST, UD_HEADERS, UD_DB, UD_TX, UD_COPY, UD_PIPE, UD_ROW, UD_ROWS, UD_CACHE, UD_CACHED, UD_FAILURE, UD_REPLY, UD_LOG,
     UD_CRYPTO, UD_BLOB, UD_KINDS
 };
 
@@ -48,6 +48,7 @@ struct script_vm {
     uint64_t ttl_ms;                                  /* of cached values that say nothing */
     struct http_router *router;
     struct list routes;
+    struct list listeners;                            /* listen.c */
     struct script_route *unrouted;                    /* metrics of requests without a route */
     struct metric_gauge *in_flight;
     struct http_handler handler;
@@ -88,6 +89,7 @@ void bind_native_open(lua_State *L);      /* package.preload["wick.native"] */
 void bind_request_open(lua_State *L);
 void bind_db_open(lua_State *L);
 void bind_tx_open(lua_State *L);
+void bind_copy_open(lua_State *L);
 void bind_rows_open(lua_State *L);
 void bind_cache_open(lua_State *L);
 void bind_crypto_open(lua_State *L);

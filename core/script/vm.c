@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "script/handler.h"
+#include "script/listen.h"
 #include "script/reply_value.h"
 #include "script/state.h"
 #include "script/value.h"
@@ -72,6 +73,7 @@ static int open_all(lua_State *L)
     bind_rows_open(L);
     bind_db_open(L);
     bind_tx_open(L);
+    bind_copy_open(L);
     bind_cache_open(L);
     bind_crypto_open(L);
     bind_log_open(L);
@@ -134,6 +136,7 @@ enum fail script_vm_open(const struct script_services *services, struct script_v
     list_init(&vm->reads);
     list_init(&vm->lost_reads);
     list_init(&vm->routes);
+    list_init(&vm->listeners);
     buf_init(&vm->out, MEM_SCRIPT, 64 << 20);
     if (services->loop) {
         vm->turn = (struct loop_hook){ .run = on_turn, .arg = vm };
@@ -164,6 +167,7 @@ void script_vm_close(struct script_vm *vm)
 {
     if (!vm)
         return;
+    script_vm_unlisten(vm);
     vm->closing = true;
     /* An operation that does not end keeps its coroutine: better a leak at exit than memory freed under it. */
     if (!no_task_runs(vm))
@@ -177,6 +181,7 @@ void script_vm_close(struct script_vm *vm)
         loop_hook_remove(&vm->turn);
     bind_db_free(vm);
     bind_cache_free(vm);
+    listen_free(vm);
     routes_free(vm);
     http_router_close(vm->router);
     if (vm->reply)

@@ -39,6 +39,10 @@ void script_vm_prepare(struct script_vm *vm, void (*on_done)(void *arg, enum fai
 void script_vm_start_plugins(struct script_vm *vm, void (*on_done)(void *arg, enum fail fail, const char *why), void *arg);
 void script_vm_stop_plugins(struct script_vm *vm, void (*on_done)(void *arg, enum fail fail, const char *why), void *arg);
 
+/* Begins to hear what the plugins listen to, and stops; on the VM's loop. Again is fine. */
+void script_vm_listen(struct script_vm *vm);
+void script_vm_unlisten(struct script_vm *vm);
+
 /* Settings by path, e.g. "database.postgres.pool.max_size"; durations are ms, sizes are bytes. False: not set (false or nil).
  * Text is borrowed until the VM closes. */
 bool script_setting_text(struct script_vm *vm, const char *path, struct str *out);

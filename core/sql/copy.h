@@ -39,7 +39,7 @@ MUST_USE enum fail sql_copy_check(struct str text, enum sql_copy_way *way, const
 
 /* FAIL_INVALID (with call.error set, and nothing to come) for a text that sql_copy_check refuses, and where the engine has no COPY. */
 MUST_USE enum fail sql_copy_start(struct sql_session *session, struct sql_copy *copy);
-/* Once for each on_room, with at least one byte. The chunk is borrowed until the next on_room, or on_done. */
+/* Once for each on_room. The chunk is borrowed until the next on_room, or on_done. */
 void sql_copy_put(struct sql_copy *copy, struct str chunk);
 /* The data is complete (why NULL), or the whole is to fail with this text. After on_room, instead of a put. */
 void sql_copy_end(struct sql_copy *copy, const char *why);

@@ -27,6 +27,29 @@ local middleware = S.record {
   cacheable = S.boolean { default = false, doc = "does not decide who may see an answer, so a cached one may be sent without it" },
 }
 
+-- Channels of NOTIFY: what runs for each note, and what when some may have been missed.
+local listen_shape = S.record { note = S.any { check = fn.check }, gap = fn }
+local listen = S.map(S.any { check = function(value)
+  if type(value) == "function" then
+    return true
+  elseif type(value) ~= "table" then
+    return nil, "expected function(payload, cx), or { note = function(payload, cx), gap = function(cx) }"
+  end
+  local _, errors = S.check(listen_shape, value, "lua")
+  local first = errors and errors[1]
+  return not first or nil, first and ("%s: %s"):format(S.path_text(first.path), first.text)
+end }, {
+  optional = true, max_items = 64,
+  check = function(value)
+    for name in pairs(value) do
+      if #name == 0 or #name > 63 or name:find "%z" then
+        return nil, ("%q cannot be a channel: its name has 1 to 63 bytes"):format(name)
+      end
+    end
+    return true
+  end,
+})
+
 -- A duration, or the name of a duration among the plugin's options: ttl = { option = "list_ttl" }.
 local function duration_or_option(options)
   return S.any_of({ S.duration { min = "1ms" }, S.record { option = S.string { min_length = 1 } } }, options)
@@ -47,7 +70,7 @@ local PLUGIN = {
   after = names, before = names,
   options = shape_field, routes = S.list(S.any {}, { optional = true }), middleware = S.list(middleware, { optional = true }),
   route_fields = S.map(S.any { check = shape_field.check }, { optional = true }), schema = S.string { optional = true, min_length = 1 },
-  start = fn, stop = fn, route_query = fn, health = fn,
+  start = fn, stop = fn, route_query = fn, health = fn, listen = listen,
   alerts = S.any { optional = true }, migrations = S.any { optional = true }, partitions = S.any { optional = true },
 }
 

@@ -22,6 +22,20 @@ function worker.load(settings, origin)
   return plugin.load_all(settings, option_texts, origin.secrets)
 end
 
+-- What a plugin listens to; each channel once, in the order of their names.
+local function add_listeners(one)
+  local channels = {}
+  for channel in pairs(one.plugin.listen or {}) do
+    channels[#channels + 1] = channel
+  end
+  table.sort(channels)
+  for _, channel in ipairs(channels) do
+    local entry = one.plugin.listen[channel]
+    local is_table = type(entry) == "table"
+    native.listen(one.plugin.name, channel, one.cx, is_table and entry.note or entry, is_table and entry.gap or nil)
+  end
+end
+
 --- Loads plugins and routes. Returns the number of routes, or nil and a list of texts, each one mistake.
 -- origin: where the settings come from, as config.load gives it, for the lines of mistakes in options (may be nil).
 function worker.boot(settings, origin)
@@ -31,6 +45,7 @@ function worker.boot(settings, origin)
   end
   for _, one in ipairs(plugins) do
     one.cx = native.cx(one.plugin.name, one.options)
+    add_listeners(one)
   end
   worker.plugins = plugins
   return route.add_all(plugins, settings)

@@ -66,6 +66,25 @@ describe("plugins", function()
     return table.concat(out, " ")
   end
 
+  it("may listen to channels, with a function or with a handler of gaps beside it", function()
+    write { ["plugins/a/init.lua"] = [[return { name = "a", listen = { plain = function() end, ["With Gap"] = { note = tostring, gap = tostring } } }]] }
+    local list = loaded 'return { plugins = { "a" } }'
+    assert.equal("function", type(list[1].plugin.listen.plain))
+    assert.equal("function", type(list[1].plugin.listen["With Gap"].gap))
+  end)
+
+  it("are told what is wrong with listen", function()
+    local function wrong(listen)
+      return mistakes({ ["plugins/a/init.lua"] = ('return {\n  name = "a",\n  listen = %s,\n}'):format(listen) })[1]
+    end
+    assert.equal("plugins/a/init.lua:3: listen.c: expected function(payload, cx), or { note = function(payload, cx), gap = function(cx) }",
+      wrong '{ c = "x" }')
+    assert.equal("plugins/a/init.lua:3: listen.c: note: expected a function", wrong '{ c = { gap = tostring } }')
+    assert.is_truthy(wrong '{ c = { note = tostring, gaps = tostring } }':find('gaps: is not known here; did you mean "gap"?', 1, true))
+    assert.is_truthy(wrong('{ [("x"):rep(64)] = tostring }'):find("cannot be a channel: its name has 1 to 63 bytes", 1, true))
+    assert.is_truthy(wrong '{ tostring }':find("is not a name that is allowed here", 1, true))
+  end)
+
   describe("are found", function()
     it("beside the configuration, by path, or among those that come with wick", function()
       write {
