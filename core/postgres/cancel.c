@@ -75,7 +75,8 @@ static void on_request_done(void *arg, const char *why)
     struct postgres_connection *connection = arg;
     connection->cancel_request = NULL;
     if (why)
-        log_line(LOG_WARN, "cannot cancel a statement", LOG_TEXT("pool", connection->target.settings->name), LOG_TEXT("why", why));
+        log_line(LOG_WARN, "cannot cancel a statement", LOG_TEXT("pool", connection->target.settings->name),
+                 LOG_TEXT("why", why));
     finish(connection);
 }
 

@@ -58,8 +58,8 @@ static void send_it(void *arg)
         free_request(request);
 }
 
-enum fail postgres_cancel_request_start(struct loop *loop, PGconn *pg, void (*on_done)(void *arg, const char *why), void *arg,
-                                        struct postgres_cancel_request **out)
+enum fail postgres_cancel_request_start(struct loop *loop, PGconn *pg, void (*on_done)(void *arg, const char *why),
+                                        void *arg, struct postgres_cancel_request **out)
 {
     struct postgres_cancel_request *request = mem_zero(MEM_POSTGRES, sizeof *request);
     if (!request)

@@ -16,8 +16,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "postgres/cancel.h"
-#include "postgres/pooler.h"
 #include "postgres/copy.h"
+#include "postgres/pooler.h"
 #include "postgres/query.h"
 
 #include <assert.h>
@@ -52,7 +52,8 @@ static const char *find_sqlstate(const char *message)
 /* Trying again does not help until somebody has acted, as with a wrong password. */
 static bool is_about_certificates(const char *message)
 {
-    static const char *const words[] = { "certificate verify failed", "does not match host name", "root certificate file", "SSL error: tlsv1 alert",
+    static const char *const words[] = { "certificate verify failed",       "does not match host name",
+                                         "root certificate file",           "SSL error: tlsv1 alert",
                                          "could not read certificate file", "could not load private key file",
                                          "server does not support SSL" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -151,8 +152,8 @@ static void note_address(struct postgres_connection *connection)
     connection->name = postgres_target_name(&connection->target, PQhost(connection->pg));
     connection->name_losses = postgres_name_losses() - 1; /* so that the first look compares */
     if (connection->name && (getpeername(PQsocket(connection->pg), (struct sockaddr *)&peer, &len) != 0 ||
-                             getnameinfo((struct sockaddr *)&peer, len, connection->address, sizeof connection->address, NULL, 0,
-                                         NI_NUMERICHOST) != 0))
+                             getnameinfo((struct sockaddr *)&peer, len, connection->address, sizeof connection->address,
+                                         NULL, 0, NI_NUMERICHOST) != 0))
         connection->name = NULL;
 }
 
@@ -188,7 +189,8 @@ static void judge_answer(struct postgres_connection *connection, const PGresult 
         return;
     }
     enum postgres_pooler_answer answer = postgres_pooler_judge(connection->pg, result, &connection->error);
-    connection->is_pooled = answer == POSTGRES_POOLER_THERE || connection->target.settings->front == POSTGRES_FRONT_PGBOUNCER;
+    connection->is_pooled = answer == POSTGRES_POOLER_THERE ||
+                            connection->target.settings->front == POSTGRES_FRONT_PGBOUNCER;
     if (answer != POSTGRES_POOLER_UNFIT)
         note_pooled(connection, connection->is_pooled);
 }
@@ -401,7 +403,8 @@ void postgres_connection_flush(struct postgres_connection *connection)
     if (connection->state != POSTGRES_OPEN)
         return;
     bool is_held_back = PQflush(connection->pg) == 1;
-    if (PQsocket(connection->pg) < 0) { /* libpq read while it wrote, found the end, and closed the socket under the watch */
+    if (PQsocket(connection->pg) <
+        0) { /* libpq read while it wrote, found the end, and closed the socket under the watch */
         note_broken(connection);
         return;
     }

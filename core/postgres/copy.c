@@ -146,7 +146,10 @@ static enum fail give_rows(struct postgres_copy *copy, struct sql_call *call)
     return call->rows ? FAIL_OK : FAIL_NOMEM;
 }
 
-static bool is_refused(const struct postgres_copy *copy) { return copy->result && !postgres_answer_is_good(copy->result); }
+static bool is_refused(const struct postgres_copy *copy)
+{
+    return copy->result && !postgres_answer_is_good(copy->result);
+}
 
 static void judge(struct postgres_copy *copy, struct sql_call *call)
 {

@@ -26,9 +26,9 @@
 
 struct listen_channel {
     struct list subscriptions;
-    bool holds;     /* LISTEN was answered on this connection */
-    bool has_held;  /* on some connection: its next LISTEN is a gap */
-    bool is_asked;  /* LISTEN or UNLISTEN is on its way */
+    bool holds;    /* LISTEN was answered on this connection */
+    bool has_held; /* on some connection: its next LISTEN is a gap */
+    bool is_asked; /* LISTEN or UNLISTEN is on its way */
     size_t len;
     char name[];
 };
@@ -146,7 +146,8 @@ static bool tell_gap(struct subscription *subscription)
 static bool tell_note(struct subscription *subscription, struct note *note)
 {
     unlock(subscription->listen);
-    bool is_taken = subscription->listener.on_note(subscription->listener.arg, str_make(note->payload, note->len), note->pid);
+    bool is_taken = subscription->listener.on_note(subscription->listener.arg, str_make(note->payload, note->len),
+                                                   note->pid);
     lock(subscription->listen);
     if (is_taken || subscription->has_gap) { /* a gap has come meanwhile, and covers it */
         mem_free(note);
@@ -218,7 +219,8 @@ static struct listen_channel *find_channel(struct postgres_listen *listen, struc
 
 static enum fail check_channel(struct str channel, struct sql_error *error)
 {
-    if (channel.len >= 1 && channel.len <= POSTGRES_CHANNEL_BYTES && str_utf8(channel) && !memchr(channel.data, '\0', channel.len))
+    if (channel.len >= 1 && channel.len <= POSTGRES_CHANNEL_BYTES && str_utf8(channel) &&
+        !memchr(channel.data, '\0', channel.len))
         return FAIL_OK;
     sql_error_set(error, "22023", "the name of a channel has 1 to %d bytes of UTF-8", POSTGRES_CHANNEL_BYTES);
     return FAIL_INVALID;
@@ -228,7 +230,8 @@ static enum fail check_listen(struct postgres_listen *listen, struct str channel
 {
     if (listen->is_forbidden) {
         sql_error_set(error, "0A000",
-                      "LISTEN does not work through PgBouncer in transaction mode: give database.postgres the address of PostgreSQL "
+                      "LISTEN does not work through PgBouncer in transaction mode: give database.postgres the address "
+                      "of PostgreSQL "
                       "itself, or do without listen");
         return FAIL_REFUSED;
     }
@@ -237,14 +240,16 @@ static enum fail check_listen(struct postgres_listen *listen, struct str channel
         return FAIL_CLOSED;
     }
     if (listen->channels.count >= POSTGRES_CHANNELS_MAX && !map_get(&listen->channels, channel)) {
-        sql_error_set(error, "53400", "%d channels are listened to already; use fewer, and tell things apart in the payload",
+        sql_error_set(error, "53400",
+                      "%d channels are listened to already; use fewer, and tell things apart in the payload",
                       POSTGRES_CHANNELS_MAX);
         return FAIL_FULL;
     }
     return FAIL_OK;
 }
 
-static enum fail add(struct postgres_listen *listen, struct subscription *subscription, struct str name, struct sql_error *error)
+static enum fail add(struct postgres_listen *listen, struct subscription *subscription, struct str name,
+                     struct sql_error *error)
 {
     enum fail fail = check_listen(listen, name, error);
     if (fail)
@@ -273,7 +278,9 @@ enum fail postgres_listen_subscribe(struct postgres_listen *listen, struct sql_e
     struct subscription *subscription = mem_zero(MEM_POSTGRES, sizeof *subscription);
     if (!subscription)
         return FAIL_NOMEM;
-    *subscription = (struct subscription){ .base.engine = engine, .listen = listen, .loop = loop, .listener = *listener };
+    *subscription = (struct subscription){
+        .base.engine = engine, .listen = listen, .loop = loop, .listener = *listener
+    };
     subscription->task = (struct loop_task){ .run = deliver, .arg = subscription };
     list_init(&subscription->node);
     list_init(&subscription->notes);
@@ -370,7 +377,8 @@ static void retry_later(struct postgres_listen *listen, const struct sql_error *
     if (!listen->has_worked)
         breaker_failed(&listen->breaker, now_ms);
     log_line(listen->has_worked ? LOG_WARN : LOG_DEBUG, "no connection to listen on; it is tried again",
-             LOG_TEXT("pool", listen->settings->name), LOG_TEXT("sqlstate", error->sqlstate), LOG_TEXT("why", error->text));
+             LOG_TEXT("pool", listen->settings->name), LOG_TEXT("sqlstate", error->sqlstate),
+             LOG_TEXT("why", error->text));
     listen->has_worked = false;
     uint64_t wait_ms = breaker_retry_ms(&listen->breaker, now_ms);
     wait_ms = wait_ms < POSTGRES_LISTEN_RETRY_MS ? POSTGRES_LISTEN_RETRY_MS : wait_ms;
@@ -388,7 +396,8 @@ static void on_ping(void *arg)
 static void on_no_answer(void *arg)
 {
     struct postgres_listen *listen = arg;
-    sql_error_set(&listen->connection->error, "08006", "the server has not answered for %d ms", POSTGRES_LISTEN_ANSWER_MS);
+    sql_error_set(&listen->connection->error, "08006", "the server has not answered for %d ms",
+                  POSTGRES_LISTEN_ANSWER_MS);
     postgres_connection_turn_lost(listen->connection);
 }
 
@@ -533,7 +542,8 @@ static void open_connection(struct postgres_listen *listen)
         timer_start(listen->loop, &listen->retry, breaker_retry_ms(&listen->breaker, now_ms) + 1, on_retry, listen);
         return;
     }
-    enum fail fail = postgres_connection_open(listen->loop, listen->settings, "wick listen", on_open, listen, &listen->connection);
+    enum fail fail = postgres_connection_open(listen->loop, listen->settings, "wick listen", on_open, listen,
+                                              &listen->connection);
     if (fail) {
         struct sql_error error = { .sent = false };
         sql_error_set(&error, "53200", "%s", fail_text(fail));
@@ -580,8 +590,8 @@ static void go_on(struct postgres_listen *listen)
 
 /* --- life ----------------------------------------------------------------------------------------------------- */
 
-enum fail postgres_listen_init(struct postgres_listen *listen, struct postgres_settings *settings, struct postgres_meter *meter,
-                               struct loop *loop)
+enum fail postgres_listen_init(struct postgres_listen *listen, struct postgres_settings *settings,
+                               struct postgres_meter *meter, struct loop *loop)
 {
     *listen = (struct postgres_listen){ .loop = loop, .settings = settings, .meter = meter };
     listen->task = (struct loop_task){ .run = on_task, .arg = listen };

@@ -20,8 +20,9 @@ static const char *const classes[] = { "08", "22", "23", "25", "40", "42", "57",
 static const struct {
     const char *word;
     bool is_orderly;
-} reasons[POSTGRES_METER_REASONS] = { { "age", true },     { "idle", true },  { "uses", true },  { "resize", true }, { "address", true },
-                                      { "closing", true }, { "lost", false }, { "ping", false }, { "reset", false } };
+} reasons[POSTGRES_METER_REASONS] = { { "age", true },    { "idle", true },    { "uses", true },
+                                      { "resize", true }, { "address", true }, { "closing", true },
+                                      { "lost", false },  { "ping", false },   { "reset", false } };
 
 static void collect(void *arg)
 {
@@ -94,7 +95,8 @@ static void open_counters(struct postgres_meter *meter, struct labels *labels, c
 
 static void open_listen(struct postgres_meter *meter, struct labels *labels, const char *pool)
 {
-    meter->channels = metric_gauge("wick_pg_listen_channels", "Channels that are listened to.", label(labels, pool, NULL, NULL));
+    meter->channels = metric_gauge("wick_pg_listen_channels", "Channels that are listened to.",
+                                   label(labels, pool, NULL, NULL));
     meter->subscribers = metric_gauge("wick_pg_listen_subscribers", "Subscribers to all channels together.",
                                       label(labels, pool, NULL, NULL));
     meter->notifications = metric_counter("wick_pg_listen_notifications_total", "Notifications that came in.",

@@ -162,7 +162,8 @@ static void fly(void *arg)
     struct flight *flight = arg;
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
     int error = getaddrinfo(flight->host, NULL, &hints, &found);
-    for (struct addrinfo *at = error ? NULL : found; at && flight->addresses.count < POSTGRES_NAME_ADDRESSES; at = at->ai_next)
+    for (struct addrinfo *at = error ? NULL : found; at && flight->addresses.count < POSTGRES_NAME_ADDRESSES;
+         at = at->ai_next)
         add_address(&flight->addresses, at);
     if (!error)
         freeaddrinfo(found);
@@ -279,7 +280,8 @@ bool postgres_name_is_number(const char *host, char address[POSTGRES_ADDRESS_BYT
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST }, *found = NULL;
     if (getaddrinfo(host, NULL, &hints, &found) != 0)
         return false;
-    bool is_fine = getnameinfo(found->ai_addr, found->ai_addrlen, address, POSTGRES_ADDRESS_BYTES, NULL, 0, NI_NUMERICHOST) == 0;
+    bool is_fine = getnameinfo(found->ai_addr, found->ai_addrlen, address, POSTGRES_ADDRESS_BYTES, NULL, 0,
+                               NI_NUMERICHOST) == 0;
     freeaddrinfo(found);
     return is_fine;
 }

@@ -171,8 +171,8 @@ static bool may_open(struct postgres_lane *lane)
     struct postgres_pool *pool = lane->pool;
     const struct postgres_settings *settings = pool->settings;
     uint64_t now_ms = loop_now_ms(lane->loop);
-    if (pool->total >= postgres_sizing_limit(&pool->sizing) || pool->opening >= pool->opening_max || now_ms < pool->hold_until_ms ||
-        atomic_load_explicit(&pool->is_closing, memory_order_relaxed))
+    if (pool->total >= postgres_sizing_limit(&pool->sizing) || pool->opening >= pool->opening_max ||
+        now_ms < pool->hold_until_ms || atomic_load_explicit(&pool->is_closing, memory_order_relaxed))
         return false;
     bool is_below_min = pool->total < settings->min_size && lane->homes * pool->lane_count <= pool->total;
     if (!(is_wanted(lane) || is_below_min) || !breaker_allows(&pool->breaker, now_ms))

@@ -33,8 +33,8 @@ void postgres_pooler_set_environment(void)
 
 static const struct {
     const char *name, *value;
-} wanted[] = { { "DateStyle", "ISO, MDY" },  { "TimeZone", "UTC" },         { "IntervalStyle", "postgres" },
-               { "bytea_output", "hex" },    { "client_encoding", "UTF8" }, { "extra_float_digits", "1" } };
+} wanted[] = { { "DateStyle", "ISO, MDY" }, { "TimeZone", "UTC" },         { "IntervalStyle", "postgres" },
+               { "bytea_output", "hex" },   { "client_encoding", "UTF8" }, { "extra_float_digits", "1" } };
 
 /* Of extra_float_digits any number above 0 means the same. */
 static bool is_fit(const char *value, const char *wanted_value)
@@ -44,12 +44,13 @@ static bool is_fit(const char *value, const char *wanted_value)
 
 bool postgres_pooler_ask(PGconn *pg)
 {
-    return PQsendQueryParams(pg,
-                             "select pg_catalog.pg_backend_pid(), pg_catalog.current_setting('DateStyle'), "
-                             "pg_catalog.current_setting('TimeZone'), pg_catalog.current_setting('IntervalStyle'), "
-                             "pg_catalog.current_setting('bytea_output'), pg_catalog.current_setting('client_encoding'), "
-                             "pg_catalog.current_setting('extra_float_digits')",
-                             0, NULL, NULL, NULL, NULL, /* resultFormat= */ 0) == 1;
+    return PQsendQueryParams(
+               pg,
+               "select pg_catalog.pg_backend_pid(), pg_catalog.current_setting('DateStyle'), "
+               "pg_catalog.current_setting('TimeZone'), pg_catalog.current_setting('IntervalStyle'), "
+               "pg_catalog.current_setting('bytea_output'), pg_catalog.current_setting('client_encoding'), "
+               "pg_catalog.current_setting('extra_float_digits')",
+               0, NULL, NULL, NULL, NULL, /* resultFormat= */ 0) == 1;
 }
 
 enum postgres_pooler_answer postgres_pooler_judge(PGconn *pg, const PGresult *result, struct sql_error *error)
@@ -59,7 +60,8 @@ enum postgres_pooler_answer postgres_pooler_judge(PGconn *pg, const PGresult *re
         if (is_fit(value, wanted[i].value))
             continue;
         sql_error_set(error, "28000",
-                      "%s is \"%.40s\" on the server, and a pooler in between does not let it be set for a connection; make it \"%s\" "
+                      "%s is \"%.40s\" on the server, and a pooler in between does not let it be set for a connection; "
+                      "make it \"%s\" "
                       "with ALTER ROLE .. SET",
                       wanted[i].name, value, wanted[i].value);
         return POSTGRES_POOLER_UNFIT;
@@ -101,11 +103,13 @@ bool postgres_pooler_forbids(struct str text, unsigned dirt, struct sql_error *e
         return false;
     if (str_is_nocase(verb, STR("listen")))
         sql_error_set(error, "0A000",
-                      "LISTEN does not work through a pooler in transaction mode, such as PgBouncer: notifications come on a connection "
+                      "LISTEN does not work through a pooler in transaction mode, such as PgBouncer: notifications "
+                      "come on a connection "
                       "that is kept; give wick the address of PostgreSQL itself");
     else
         sql_error_set(error, "0A000",
-                      "this %.*s would outlive its transaction, on a back end that others use through the same pooler; use what ends "
+                      "this %.*s would outlive its transaction, on a back end that others use through the same pooler; "
+                      "use what ends "
                       "with the transaction: SET LOCAL, set_config(.., true), pg_advisory_xact_lock",
                       (int)(verb.len < 20 ? verb.len : 20), verb.data);
     return true;

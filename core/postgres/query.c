@@ -16,8 +16,8 @@
 #include "postgres/answer.h"
 #include "postgres/bind.h"
 #include "postgres/cancel.h"
-#include "postgres/pooler.h"
 #include "postgres/copy.h"
+#include "postgres/pooler.h"
 
 #include <assert.h>
 #include <stdio.h>

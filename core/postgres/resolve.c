@@ -227,7 +227,8 @@ static enum fail split_hosts(struct postgres_target *target, const char *host_li
     bool one_port = !memchr(ports.data, ',', ports.len);
     do {
         if (target->host_count == POSTGRES_HOSTS_MAX) {
-            snprintf(target->why, sizeof target->why, "the connection string has more than %d hosts", POSTGRES_HOSTS_MAX);
+            snprintf(target->why, sizeof target->why, "the connection string has more than %d hosts",
+                     POSTGRES_HOSTS_MAX);
             return FAIL_INVALID;
         }
         struct postgres_host *host = &target->hosts[target->host_count++];

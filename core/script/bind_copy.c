@@ -204,7 +204,8 @@ static int in_chunk(lua_State *L, int status, lua_KContext context)
     int type = lua_type(L, IN_CHUNK);
     if (type != LUA_TNIL && type != LUA_TSTRING) {
         abandon(copy);
-        return luaL_error(L, "tx:copy_in: a chunk is a string, and nil ends them; got a %s", luaL_typename(L, IN_CHUNK));
+        return luaL_error(L, "tx:copy_in: a chunk is a string, and nil ends them; got a %s",
+                          luaL_typename(L, IN_CHUNK));
     }
     if (type == LUA_TNIL)
         sql_copy_end(&copy->copy, NULL);

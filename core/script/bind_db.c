@@ -291,7 +291,8 @@ static int db_notify(lua_State *L)
     lua_settop(L, 3);
     if (!engine->ops->listen) {
         struct sql_error error = { .sent = false };
-        sql_error_set(&error, "0A000", "%s has no LISTEN and NOTIFY; serve from PostgreSQL, or do without", engine->ops->dialect);
+        sql_error_set(&error, "0A000", "%s has no LISTEN and NOTIFY; serve from PostgreSQL, or do without",
+                      engine->ops->dialect);
         return failure_raise(L, FAIL_SQL, &error);
     }
     if (lua_isnil(L, 3)) {
@@ -452,7 +453,7 @@ void bind_db_open(lua_State *L)
 {
     static const luaL_Reg none[] = { { NULL, NULL } };
     static const luaL_Reg methods[] = {
-        { "one", db_one },   { "rows", db_rows },         { "exec", db_exec }, { "begin", tx_begin },
+        { "one", db_one },   { "rows", db_rows },         { "exec", db_exec },     { "begin", tx_begin },
         { "blob", db_blob }, { "pipeline", db_pipeline }, { "notify", db_notify }, { NULL, NULL },
     };
     static const luaL_Reg pipe_methods[] = {

@@ -267,8 +267,8 @@ void bind_tx_open(lua_State *L)
 {
     static const luaL_Reg metamethods[] = { { "__close", tx_close }, { "__gc", tx_gc }, { NULL, NULL } };
     static const luaL_Reg methods[] = {
-        { "one", tx_one },       { "rows", tx_rows },         { "exec", tx_exec },
-        { "commit", tx_commit }, { "rollback", tx_rollback }, { "after_commit", tx_after_commit },
+        { "one", tx_one },         { "rows", tx_rows },         { "exec", tx_exec },
+        { "commit", tx_commit },   { "rollback", tx_rollback }, { "after_commit", tx_after_commit },
         { "copy_in", tx_copy_in }, { "copy_out", tx_copy_out }, { NULL, NULL },
     };
     udata_family(L, UD_TX, "transaction", metamethods, methods);

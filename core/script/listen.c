@@ -88,7 +88,8 @@ static void subscribe(struct script_listener *listener)
 {
     struct sql_listener hooks = { .on_note = on_note, .on_gap = on_gap, .arg = listener };
     struct sql_error error = { .sent = false };
-    enum fail fail = sql_listen(listener->vm->services.sql, str_of(listener->channel), &hooks, &listener->subscription, &error);
+    enum fail fail = sql_listen(listener->vm->services.sql, str_of(listener->channel), &hooks, &listener->subscription,
+                                &error);
     if (!fail)
         return;
     listener->subscription = NULL;

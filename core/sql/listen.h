@@ -29,7 +29,8 @@ struct sql_listen_ops {
 struct sql_subscription { struct sql_engine *engine; };                 /* first member of the engine's own struct */
 
 /* Any loop of the engine. Succeeds also while the server is away: then on_gap comes when it is back. On failure `error` says why:
- * FAIL_INVALID (no name of a channel, or the engine has no LISTEN), FAIL_REFUSED (a pooler in between), FAIL_FULL, FAIL_CLOSED, FAIL_NOMEM. */
+ * FAIL_INVALID (no name of a channel, or the engine has no LISTEN), FAIL_REFUSED (a pooler in between), FAIL_FULL, FAIL_CLOSED,
+ * FAIL_NOMEM. */
 static inline MUST_USE enum fail sql_listen(struct sql_engine *engine, struct str channel, const struct sql_listener *listener,
                                             struct sql_subscription **out, struct sql_error *error)
 {

@@ -152,7 +152,7 @@ postgres_start() {
 # --- PgBouncer ---
 
 pgbouncer_start() {
-    local dir port='' server='' settings='' pid
+    local dir port='' server='' lines='' pid
     dir=$(mkdir -p "$1" && cd "$1" && pwd)
     shift
     while [ $# -gt 0 ]; do
@@ -161,7 +161,7 @@ pgbouncer_start() {
         --server=*) server=${1#*=} ;;
         --set=*)
             local pair=${1#*=}
-            settings+="${pair%%=*} = ${pair#*=}"$'\n'
+            lines+="${pair%%=*} = ${pair#*=}"$'\n'
             ;;
         *) die "no such flag: $1" ;;
         esac
@@ -175,7 +175,7 @@ pgbouncer_start() {
     printf '[databases]\n* = host=127.0.0.1 port=%s\n[pgbouncer]\n' "$server" >"$dir/pgbouncer.ini"
     printf '%s\n' "listen_addr = 127.0.0.1" "listen_port = $port" "unix_socket_dir =" "auth_type = scram-sha-256" \
         "auth_file = users" "admin_users = wick" "pool_mode = transaction" "default_pool_size = 20" "max_client_conn = 500" \
-        "server_round_robin = 1" "log_connections = 0" "log_disconnections = 0" "$settings" >>"$dir/pgbouncer.ini"
+        "server_round_robin = 1" "log_connections = 0" "log_disconnections = 0" "$lines" >>"$dir/pgbouncer.ini"
     if [ "$(id -u)" = 0 ]; then
         chown -R postgres "$dir"
     fi

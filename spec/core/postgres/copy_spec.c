@@ -19,7 +19,11 @@ static int set_up(void **state)
     return 0;
 }
 
-static unsigned pid_of(const char *name) { (void)name; return (unsigned)outside_int("select pid from pg_stat_activity where query ilike 'copy%' and " OURS); }
+static unsigned pid_of(const char *name)
+{
+    (void)name;
+    return (unsigned)outside_int("select pid from pg_stat_activity where query ilike 'copy%' and " OURS);
+}
 static const char *state_of_ours(void)
 {
     return outside("select string_agg(state, ' ') from pg_stat_activity where state <> 'idle' and " OURS);
@@ -30,7 +34,7 @@ static const char *state_of_ours(void)
 struct copying {
     struct sql_copy copy;
     bool is_done, is_paused, fails, has_moved;
-    unsigned chunks, rooms, chunks_max;   /* in: how many to put */
+    unsigned chunks, rooms, chunks_max; /* in: how many to put */
     uint64_t bytes;
     char text[256], chunk[1 << 17];
     size_t chunk_len;
@@ -81,9 +85,9 @@ static struct copying *copying_of(const char *text)
     buf_clear(&copying.all);
     copying = (struct copying){ .chunks_max = 1 };
     snprintf(copying.text, sizeof copying.text, "%s", text);
-    copying.copy = (struct sql_copy){
-        .call = { .text = str_of(copying.text), .on_done = on_copied, .arg = &copying }, .on_room = on_room, .on_chunk = on_chunk
-    };
+    copying.copy = (struct sql_copy){ .call = { .text = str_of(copying.text), .on_done = on_copied, .arg = &copying },
+                                      .on_room = on_room,
+                                      .on_chunk = on_chunk };
     return &copying;
 }
 
@@ -146,8 +150,8 @@ static void fill_bad(struct copying *copying)
         row = 0;
     while (copying->chunk_len < sizeof copying->chunk - 200) {
         row++;
-        copying->chunk_len += (size_t)snprintf(copying->chunk + copying->chunk_len, 200, row == 1000 ? "x%u\t%080u\n" : "%u\t%080u\n",
-                                               row, row);
+        copying->chunk_len += (size_t)snprintf(copying->chunk + copying->chunk_len, 200,
+                                               row == 1000 ? "x%u\t%080u\n" : "%u\t%080u\n", row, row);
     }
 }
 
@@ -273,7 +277,8 @@ static void a_slow_reader_of_200_megabytes_costs_no_memory(void **state)
         skip();
     struct leased leased;
     struct sql_session *session = begin(&leased);
-    struct copying *copying = copying_of("copy (select repeat('x', 999) from (select generate_series(1, 210000)) g) to stdout");
+    struct copying *copying = copying_of(
+        "copy (select repeat('x', 999) from (select generate_series(1, 210000)) g) to stdout");
     copying->is_paused = true;
     copying->copy.call.timeout_ms = 300 * 1000;
     start(session, copying);
@@ -307,9 +312,11 @@ static void a_server_that_takes_nothing_holds_up_the_giver(void **state)
     if (!needs_server())
         skip();
     struct leased leased;
-    outside("drop table if exists copy_spec_slow; create table copy_spec_slow(i int, t text); create or replace function "
-            "copy_spec_wait() returns trigger language plpgsql as $$ begin perform pg_sleep(0.4); return null; end $$; create "
-            "trigger w before insert on copy_spec_slow for each row when (new.i = 500) execute function copy_spec_wait()");
+    outside(
+        "drop table if exists copy_spec_slow; create table copy_spec_slow(i int, t text); create or replace function "
+        "copy_spec_wait() returns trigger language plpgsql as $$ begin perform pg_sleep(0.4); return null; end $$; "
+        "create "
+        "trigger w before insert on copy_spec_slow for each row when (new.i = 500) execute function copy_spec_wait()");
     struct sql_session *session = begin(&leased);
     struct copying *copying = copying_of("copy copy_spec_slow from stdin");
     copying->chunks_max = 2000; /* 260 MB, if they were taken */
@@ -357,7 +364,8 @@ static void an_error_before_the_first_byte_leaves_no_answer_too_many(void **stat
     for (int round = 0; round < 5; round++) {
         struct leased leased;
         struct sql_session *session = begin(&leased);
-        struct copying *copying = copying_of("copy copy_spec_view from stdin"); /* refused after "ready to take" was said */
+        struct copying *copying = copying_of(
+            "copy copy_spec_view from stdin"); /* refused after "ready to take" was said */
         copying->chunks_max = (unsigned)round;
         copying->fill = fill_few;
         start(session, copying);
@@ -411,8 +419,10 @@ static void notices_in_the_middle_are_no_error(void **state)
     (void)state;
     if (!needs_server())
         skip();
-    outside("create or replace function copy_spec_say() returns trigger language plpgsql as $$ begin raise notice 'row %', new.i; "
-            "return new; end $$; create trigger s before insert on copy_spec for each row execute function copy_spec_say()");
+    outside("create or replace function copy_spec_say() returns trigger language plpgsql as $$ begin raise notice 'row "
+            "%', new.i; "
+            "return new; end $$; create trigger s before insert on copy_spec for each row execute function "
+            "copy_spec_say()");
     struct leased leased;
     struct sql_session *session = begin(&leased);
     run_in(session, "listen copy_spec");

@@ -277,7 +277,8 @@ static void an_idle_connection_is_asked_and_one_without_answer_is_replaced(void 
     (void)state;
     if (!needs_server() || access("spec/support/servers.sh", X_OK) != 0)
         skip();
-    snprintf(frozen_dir, sizeof frozen_dir, "%s/wick-listen-XXXXXX", getenv("WICK_TEST_TMP") ? getenv("WICK_TEST_TMP") : "/tmp");
+    snprintf(frozen_dir, sizeof frozen_dir, "%s/wick-listen-XXXXXX",
+             getenv("WICK_TEST_TMP") ? getenv("WICK_TEST_TMP") : "/tmp");
     assert_non_null(mkdtemp(frozen_dir));
     servers("start", "");
     set_up_with(frozen_url, 100);

@@ -16,8 +16,8 @@
 static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    const char *addresses[3];            /* numbers; none: there is no such name */
-    bool hangs;                          /* names that begin with "silent" */
+    const char *addresses[3]; /* numbers; none: there is no such name */
+    bool hangs;               /* names that begin with "silent" */
     atomic_uint asked, silent_asked;
 } zone = { .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
@@ -202,13 +202,15 @@ static void connections_to_an_address_that_is_gone_are_replaced_when_nobody_uses
     assert_string_equal(run("select host(inet_server_addr())"), "127.0.0.1");
     set_zone("127.0.0.2", NULL);
     uint64_t begin_ms = clock_mono_ms();
-    while (strcmp(run("select host(inet_server_addr())"), "127.0.0.2") != 0 && clock_mono_ms() - begin_ms < slow_ms(3000))
+    while (strcmp(run("select host(inet_server_addr())"), "127.0.0.2") != 0 &&
+           clock_mono_ms() - begin_ms < slow_ms(3000))
         turn(10);
     turn(800); /* the idle ones are closed one by one */
     for (int i = 0; i < 10; i++)
         assert_string_equal(run("select host(inet_server_addr())"), "127.0.0.2");
     struct asked asked = { .is_done = false };
-    ask_in(session, &asked, "select address || ' ' || host(inet_server_addr()) from mine"); /* the one in use is not broken */
+    ask_in(session, &asked,
+           "select address || ' ' || host(inet_server_addr()) from mine"); /* the one in use is not broken */
     expect_ok(&asked);
     assert_text(sql_rows_cell(asked.call.rows, 0, 0).text, "127.0.0.1 127.0.0.1");
     drop_rows(&asked);
@@ -287,7 +289,8 @@ static int set_up_group(void **state)
     char arguments[300];
     if (server_url() && servers_are_there()) {
         servers_folder(server_dir, sizeof server_dir, "name");
-        snprintf(arguments, sizeof arguments, "postgres start %s --set=listen_addresses=127.0.0.1,127.0.0.2", server_dir);
+        snprintf(arguments, sizeof arguments, "postgres start %s --set=listen_addresses=127.0.0.1,127.0.0.2",
+                 server_dir);
         servers_run(arguments, "url", own_url, sizeof own_url);
     }
     return set_up_process(state);

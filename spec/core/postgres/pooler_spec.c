@@ -71,7 +71,8 @@ static void expect_pooled(bool is_pooled)
     struct asked asked = { .is_done = false };
     for (int i = 0; i < 3; i++)
         run("select 4 as four");
-    assert_int_equal(atoi(run("select count(*) from pg_prepared_statements where statement = 'select 4 as four'")), !is_pooled);
+    assert_int_equal(atoi(run("select count(*) from pg_prepared_statements where statement = 'select 4 as four'")),
+                     !is_pooled);
     ask(&asked, "listen something", false);
     if (is_pooled) {
         expect_error(&asked, FAIL_SQL, "0A000");

@@ -7,13 +7,15 @@ static char folder[200];
 static struct tls_proxy proxy;
 
 /* A CA, a certificate of it for localhost, and a CA that has nothing to do with it. */
-static const char make_certificates[] =
-    "set -e; cd %s; "
-    "ca() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=$1 -keyout $1.key -out $1.pem; }; "
-    "ca right; ca wrong; "
-    "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr; "
-    "echo subjectAltName=DNS:localhost >names; "
-    "openssl x509 -req -in server.csr -CA right.pem -CAkey right.key -CAcreateserial -days 2 -extfile names -out server.pem";
+static const char make_certificates[] = "set -e; cd %s; "
+                                        "ca() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+                                        "-days 2 -subj /CN=$1 -keyout $1.key -out $1.pem; }; "
+                                        "ca right; ca wrong; "
+                                        "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "
+                                        "/CN=localhost -keyout server.key -out server.csr; "
+                                        "echo subjectAltName=DNS:localhost >names; "
+                                        "openssl x509 -req -in server.csr -CA right.pem -CAkey right.key "
+                                        "-CAcreateserial -days 2 -extfile names -out server.pem";
 
 static int set_up_group(void **state)
 {
@@ -61,8 +63,9 @@ static int tear_down(void **state)
 static void open_tls(const char *host, const char *ca)
 {
     char url[512];
-    snprintf(url, sizeof url, "host=%s port=%d user=wick password=wick dbname=wick sslmode=verify-full sslrootcert=%s/%s.pem", host, proxy.port,
-             folder, ca);
+    snprintf(url, sizeof url,
+             "host=%s port=%d user=wick password=wick dbname=wick sslmode=verify-full sslrootcert=%s/%s.pem", host,
+             proxy.port, folder, ca);
     open_world_with(settings_for(url));
 }
 
@@ -144,7 +147,8 @@ static void a_server_without_tls_is_refused_where_it_is_asked_for(void **state)
 static void expect_echo(int64_t bytes)
 {
     struct asked asked = { .is_done = false };
-    prepare_call(&asked, "select string_agg(chr(97 + (i % 26)::int), '' order by i) from generate_series(0, $1::int8 - 1) i", 1);
+    prepare_call(
+        &asked, "select string_agg(chr(97 + (i % 26)::int), '' order by i) from generate_series(0, $1::int8 - 1) i", 1);
     asked.params[0] = (struct sql_value){ .type = SQL_INT, .integer = bytes };
     asked.call.timeout_ms = slow_ms(3000);
     sql_run(world.engine, &asked.call);

@@ -15,10 +15,12 @@ static void a_copy_between_client_and_server_is_one(void **state)
 {
     (void)state;
     expect_copy("copy t from stdin", SQL_COPY_IN);
-    expect_copy(" /* from 'x' */ COPY binary \"to\".t(\"from\", b) FROM -- a\n STDIN with (format csv) where a > 1;", SQL_COPY_IN);
+    expect_copy(" /* from 'x' */ COPY binary \"to\".t(\"from\", b) FROM -- a\n STDIN with (format csv) where a > 1;",
+                SQL_COPY_IN);
     expect_copy("copy t to stdout", SQL_COPY_OUT);
-    expect_copy("copy (select a from t where b = ') to ''x''' and c in (select $$ from stdin $$)) to stdout (format binary)",
-                SQL_COPY_OUT);
+    expect_copy(
+        "copy (select a from t where b = ') to ''x''' and c in (select $$ from stdin $$)) to stdout (format binary)",
+        SQL_COPY_OUT);
 }
 
 static void files_and_programs_of_the_server_are_out_of_reach(void **state)
@@ -50,9 +52,12 @@ static void files_and_programs_of_the_server_are_out_of_reach(void **state)
 static void anything_but_one_copy_without_parameters_is_refused(void **state)
 {
     (void)state;
-    static const char *const texts[] = { "select 1 from stdin",      "copy t from stdin; drop table t",
-                                         "copy t from stdin where a = $1", "copy",
-                                         "",                         "copy t from stdin where a = 'x" };
+    static const char *const texts[] = { "select 1 from stdin",
+                                         "copy t from stdin; drop table t",
+                                         "copy t from stdin where a = $1",
+                                         "copy",
+                                         "",
+                                         "copy t from stdin where a = 'x" };
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
         enum sql_copy_way way;
         const char *why = NULL;

@@ -67,7 +67,9 @@ describe("plugins", function()
   end
 
   it("may listen to channels, with a function or with a handler of gaps beside it", function()
-    write { ["plugins/a/init.lua"] = [[return { name = "a", listen = { plain = function() end, ["With Gap"] = { note = tostring, gap = tostring } } }]] }
+    write { ["plugins/a/init.lua"] = [[return { name = "a", listen = {
+      plain = function() end, ["With Gap"] = { note = tostring, gap = tostring },
+    } }]] }
     local list = loaded 'return { plugins = { "a" } }'
     assert.equal("function", type(list[1].plugin.listen.plain))
     assert.equal("function", type(list[1].plugin.listen["With Gap"].gap))
