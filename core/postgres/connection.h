@@ -1,7 +1,7 @@
 /* connection.h - one libpq connection on one loop: opening, bytes in and out, closing. Never blocks.
  *
- * It is in pipeline mode from the moment it is open until it is closed, but for the length of a COPY. What is sent over it is query.h's business, who may use it
- * is pool.h's. The struct is open to the files of this folder, each of which minds its own part of it.
+ * It is in pipeline mode from the moment it is open until it is closed, but for the length of a COPY. What is sent over it is query.h's
+ * business, who may use it is pool.h's. The struct is open to the files of this folder, each of which minds its own part of it.
  */
 #ifndef POSTGRES_CONNECTION_H
 #define POSTGRES_CONNECTION_H

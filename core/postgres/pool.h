@@ -44,7 +44,8 @@ void postgres_pool_clear(struct postgres_pool *pool);
 /* From now on these sizes and times hold; upkeep fills, or closes what is too many as it becomes idle. Takes the settings over. */
 void postgres_pool_apply(struct postgres_pool *pool, struct postgres_settings *settings);
 
-/* A pooler stands between this pool and the server, as far as is known: what needs a back end of its own, such as LISTEN, must be refused. */
+/* A pooler stands between this pool and the server, as far as is known: what needs a back end of its own, such as LISTEN, must be
+ * refused. */
 static inline bool postgres_pool_is_pooled(const struct postgres_pool *pool) { return postgres_settings_is_pooled(pool->settings); }
 
 /* The newest idle connection of this lane, leased; NULL when there is none. */

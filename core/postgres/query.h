@@ -29,7 +29,7 @@ void postgres_query_end_unit(struct postgres_connection *connection);
 bool postgres_query_detach(struct postgres_connection *connection, const struct sql_call *call);
 /* Nobody waits for one of the statements that run now: those up to the next Sync, of which the server tells no sooner. */
 bool postgres_query_runs_orphan(const struct postgres_connection *connection);
-static inline bool postgres_query_is_quiet(const struct postgres_connection *connection) 
+static inline bool postgres_query_is_quiet(const struct postgres_connection *connection)
 {
     return connection->step_count == 0 && !connection->copy;
 }

@@ -16,7 +16,7 @@
 enum sql_copy_way { SQL_COPY_IN, SQL_COPY_OUT };
 
 struct sql_copy {
-    struct sql_call call;                                           /* first; the caller sets text, timeout_ms, bytes_max, on_done, arg */
+    struct sql_call call;                                           /* first. The caller sets text, timeout_ms, bytes_max, on_done, arg */
     void (*on_room)(struct sql_copy *copy);                         /* in: the last chunk has gone; the next one may come, or the end */
     void (*on_chunk)(struct sql_copy *copy, struct str chunk);      /* out: what was asked for, borrowed until it returns */
     enum sql_copy_way way;                                          /* set by sql_copy_start */
@@ -43,8 +43,8 @@ MUST_USE enum fail sql_copy_start(struct sql_session *session, struct sql_copy *
 void sql_copy_put(struct sql_copy *copy, struct str chunk);
 /* The data is complete (why NULL), or the whole is to fail with this text. After on_room, instead of a put. */
 void sql_copy_end(struct sql_copy *copy, const char *why);
-/* Asks for one chunk: on_chunk comes with some rows, as the server sends them, or on_done. Until it is asked nothing is read. Once
- * at a time. */
+/* Asks for one chunk: on_chunk comes with some rows, as the server sends them, or on_done. Until it is asked nothing is
+ * read. Once at a time. */
 void sql_copy_read(struct sql_copy *copy);
 
 #endif

@@ -35,6 +35,9 @@ local listen = S.map(S.any { check = function(value)
   elseif type(value) ~= "table" then
     return nil, "expected function(payload, cx), or { note = function(payload, cx), gap = function(cx) }"
   end
+  if value.note == nil then
+    return nil, "note is missing: expected { note = function(payload, cx), gap = function(cx) }"
+  end
   local _, errors = S.check(listen_shape, value, "lua")
   local first = errors and errors[1]
   return not first or nil, first and ("%s: %s"):format(S.path_text(first.path), first.text)

@@ -1,7 +1,8 @@
 /* tls_proxy.h - stands in front of a PostgreSQL, takes TLS from its client, and packs what the server says into records of 16 kB.
  *
  * PostgreSQL writes records of at most 8 kB, which libpq's buffer always takes whole. Others (YugabyteDB, TLS proxies) write 16 kB
- * ones, of which libpq takes a part: the rest stays decrypted inside of OpenSSL, where poll() does not see it. This proxy makes that happen: it waits until
+ * ones, of which libpq takes a part: the rest stays decrypted inside of OpenSSL, where poll() does not see it. This proxy makes that
+ * happen: it waits until
  * the server has been silent for TLS_PROXY_SILENT_MS or 16 kB are there, and writes them as one record.
  * One thread for each connection; blocking calls and poll are fine there.
  */
