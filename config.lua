@@ -73,6 +73,11 @@ return {
 --    -- The PostgreSQL server; false: none. Default: false.
 --    postgres = {
 --      primary = "postgres://wick@127.0.0.1:5432/wick",  -- postgres://user:password@host:port/database (required)
+--      behind  = "auto",                                 -- a pooler in between: pgbouncer, or found out by each
+--                                                        -- connection (auto, pgbouncer)
+--      dns_ttl = "15s",                                  -- how long the addresses of a host name serve; then
+--                                                        -- connections to those it has lost are replaced (100ms to
+--                                                        -- 1h)
 --      -- Connections to PostgreSQL.
 --      pool = {
 --        min_size            = 5,      -- connections kept open (0 to 1000)

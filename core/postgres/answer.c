@@ -56,7 +56,8 @@ static bool is_aborted(const PGresult *result) { return !result || PQresultStatu
 static bool is_end_of_connection(const struct sql_error *error)
 {
     return sql_error_is(error, "57P01") || sql_error_is(error, "57P02") || sql_error_is(error, "57P03") ||
-           sql_error_is(error, "08");
+           (sql_error_is(error, "08") &&
+            !sql_error_is(error, "08P01")); /* that is a mistake in the call: too few parameters */
 }
 
 /* A session must not believe that it committed what the server had rolled back: COMMIT of a failed transaction "succeeds". */

@@ -18,6 +18,7 @@
 #include "postgres/cancel.h"
 #include "postgres/copy.h"
 #include "postgres/pooler.h"
+#include "sql/statement.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -131,6 +132,9 @@ static bool is_sendable(struct sql_call *call)
         sql_error_set(&call->error, "42601", "the statement is empty or contains a zero byte");
     else if (call->param_count > 65535)
         sql_error_set(&call->error, "54000", "a statement takes at most 65535 parameters");
+    else if (sql_statement_verb(call->text, SQL_POSTGRES) == SQL_VERB_COPY) /* its data would be waited for, for ever */
+        sql_error_set(&call->error, "0A000",
+                      "COPY goes through tx:copy_in and tx:copy_out, not through one, rows or exec");
     else
         return true;
     return false;

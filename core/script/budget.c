@@ -47,12 +47,18 @@ static void look(void *arg)
         budget->seen_ns = clock_thread_cpu_ns();
         return;
     }
+    uint64_t begin_ns = clock_thread_cpu_ns();
+    if (begin_ns < budget->next_look_ns)
+        return;
     struct task *task = task_of(L);
     if (!task->hook_cpu_ns)
         task->hook_cpu_ns = budget->seen_ns;
     budget->is_suspected = true;
-    /* Each time anew: a function that is just being called may have missed the last one. */
+    /* Each time anew: a function that is just being called may have missed the last one. Lua then goes through all frames of the
+     * stack, which takes longer than a beat where there are hundreds of thousands: looking may take a twentieth of the time. */
     set_hook(L, task->spent ? BUDGET_COUNT_SPENT : BUDGET_COUNT_SUSPECTED);
+    uint64_t end_ns = clock_thread_cpu_ns();
+    budget->next_look_ns = end_ns + 20 * (end_ns - begin_ns);
 }
 
 void budget_open(struct script_vm *vm) { vm->budget.pulse = (struct pulse){ .look = look, .arg = vm }; }
@@ -129,7 +135,8 @@ static void end_spent(lua_State *L)
         return;
     task->spent = true;
     task->vm->budget.is_suspected = true;
-    set_hook(L, BUDGET_COUNT_SPENT);
+    if (count_of(L) != BUDGET_COUNT_SPENT)
+        set_hook(L, BUDGET_COUNT_SPENT);
     luaL_error(L, "used its CPU budget of %d ms between two waits", (int)task->vm->cpu_ms);
 }
 

@@ -20,6 +20,7 @@ struct budget {
     volatile unsigned run;               /* counts the runs */
     volatile unsigned run_seen;          /* the one that the last look saw, which began at most .. */
     volatile uint64_t seen_ns;           /* .. this much of the thread's CPU time ago */
+    volatile uint64_t next_look_ns;      /* no look before: the last one took its time */
     volatile bool is_suspected;          /* a coroutine of the run has a hook that its resumers may have to get as well */
 };
 

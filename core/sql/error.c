@@ -31,6 +31,7 @@ static const struct rule rules[] = {
     { "57014", 504, false }, /* query_canceled, by the deadline; a cancel by the consumer is answered to nobody */
     { "57P", 503, true },    /* the server goes away, is starting up .. */
     { "58", 503, true },     /* system errors outside of the database: files that cannot be read or written */
+    { "08P01", 500, false }, /* protocol_violation: a statement with too few parameters */
     { "08", 503, true },     /* the connection broke */
 };
 

@@ -161,7 +161,7 @@ local KINDS = {
   uuid = function() return is_lower_uuid end,
   string = text, enum = text, secret = secret, list = list, map = map, record = record,
   any = function() return function(value) return value ~= nil and not core.has_zero(value) end end,
-  literal = function(shape) return function(value) return value == shape.wanted end end,
+  literal = function(shape) return function(value) return value ~= null and value == shape.wanted end end,
 }
 
 -- Marks a shape whose closure is being made, so that one that contains itself has none.
@@ -177,7 +177,7 @@ local function make(shape)
   if check then
     fits = function(value) return inner(value) and check(value) and true or false end
   end
-  if shape.nullable then
+  if shape.nullable or shape.kind == "any" then -- null is not asked further
     local plain = fits
     fits = function(value) return value == null or plain(value) end
   end

@@ -35,6 +35,24 @@ static void a_text_is_prepared_once_and_then_only_executed(void **state)
         run("select generic_plans + custom_plans from pg_prepared_statements where statement = 'select 1 + 1'"), "21");
 }
 
+static void mistakes_in_a_call_cost_no_connection(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    int pid = atoi(run("select pg_backend_pid()"));
+    struct asked asked = { .is_done = false };
+    ask(&asked, "select $1::int as too_few", true);
+    expect_error(&asked, FAIL_SQL, "08P01");
+    assert_int_equal(sql_error_status(&asked.call.error), 500);
+    static const char *const copies[] = { "copy query_spec to stdout", "-- x\n copy query_spec from stdin" };
+    for (size_t i = 0; i < COUNT_OF(copies); i++) {
+        ask(&asked, copies[i], false);
+        expect_error(&asked, FAIL_SQL, "0A000");
+    }
+    assert_int_equal(atoi(run("select pg_backend_pid()")), pid);
+}
+
 static void at_most_200_statements_stay_prepared(void **state)
 {
     (void)state;
@@ -350,6 +368,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_text_is_prepared_once_and_then_only_executed, set_up, close_world),
+        cmocka_unit_test_setup_teardown(mistakes_in_a_call_cost_no_connection, set_up, close_world),
         cmocka_unit_test_setup_teardown(at_most_200_statements_stay_prepared, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_statement_is_prepared_anew_when_its_row_type_changes, set_up, close_world),
         cmocka_unit_test_setup_teardown(statements_survive_that_somebody_deallocates_them_all, set_up, close_world),

@@ -557,6 +557,8 @@ describe("S.fits", function()
     assert.is_false(S.fits(Service, nil))
     assert.is_false(S.fits(S.record { a = S.int64 { default = 1 } }, {}))
     assert.is_false(S.fits(S.record { a = S.duration {} }, { a = "1s" }))
+    assert.is_false(S.fits(S.literal(null), null))
+    assert.is_true(S.fits(S.record { a = S.any { check = function(value) return #value < 9 end } }, { a = null })) -- as in the check
     assert.is_false(S.fits(S.int64 { check = function(value) return value % 2 == 0, "must be even" end }, 3))
     local loop = S.record { name = S.string {} }
     loop.fields.inner = S.list(loop, { optional = true })
