@@ -208,7 +208,7 @@ static void who_waits_has_a_deadline(void **state)
         skip();
     close_engine();
     world.settings.min_size = world.settings.max_size = 1;
-    world.settings.acquire_timeout_ms = 150;
+    world.settings.acquire_timeout_ms = slow_ms(150);
     char why[256] = "";
     assert_int_equal(postgres_engine_open(&world.settings, &world.loop, 1, &world.engine, why, sizeof why), FAIL_OK);
     struct leased leased;
