@@ -103,7 +103,8 @@ static void enqueue(struct subscription *subscription, struct str payload, int p
     }
     note->pid = pid;
     note->len = payload.len;
-    memcpy(note->payload, payload.data, payload.len);
+    if (payload.len)
+        memcpy(note->payload, payload.data, payload.len);
     list_push_back(&subscription->notes, &note->node);
     subscription->note_count++;
     subscription->note_bytes += payload.len;

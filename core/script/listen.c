@@ -132,11 +132,11 @@ static void free_listener(struct script_listener *listener)
 int listen_add(lua_State *L)
 {
     struct script_vm *vm = vm_of(L);
-    struct str plugin = { luaL_checkstring(L, 1), 0 }, channel = { luaL_checkstring(L, 2), 0 };
+    luaL_checkstring(L, 1);
+    luaL_checkstring(L, 2);
     luaL_checktype(L, 4, LUA_TFUNCTION);
     lua_settop(L, 5);
-    plugin = value_str(L, 1);
-    channel = value_str(L, 2);
+    struct str plugin = value_str(L, 1), channel = value_str(L, 2);
     struct script_listener *listener = mem_zero(MEM_SCRIPT, sizeof *listener);
     if (!listener)
         return luaL_error(L, "no memory");
