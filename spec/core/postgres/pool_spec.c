@@ -245,8 +245,10 @@ static void a_killed_busy_read_is_run_again_and_a_write_is_not(void **state)
     open_it();
     outside("drop table if exists pool_spec; create table pool_spec(i int); drop sequence if exists pool_spec_runs; "
             "create sequence pool_spec_runs");
-    ask(&read, "select nextval('pool_spec_runs'), pg_sleep(1)", true);
-    ask(&write, "insert into pool_spec select 1 from pg_sleep(1)", false);
+    ask(&read,
+        "select nextval('pool_spec_runs'), pg_sleep(case last_value when 1 then 5 else 0 end) from pool_spec_runs",
+        true);
+    ask(&write, "insert into pool_spec select 1 from pg_sleep(5)", false);
     turn_until(2000, outside_int("select count(*) from pg_stat_activity where state = 'active' and " OURS) == 2);
     outside("select pg_terminate_backend(pid, 1000) from pg_stat_activity where state = 'active' and " OURS);
     expect_ok(&read);
