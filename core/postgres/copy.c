@@ -307,11 +307,12 @@ static int gather(struct postgres_copy *copy)
         len = PQgetCopyData(copy->connection->pg, &row, /* async= */ 1);
         if (len <= 0)
             return len == 0 ? 0 : -1;
-        copy->connection->result_bytes = 0;
-        if (copy->wanted)
+        bool is_too_long = copy->wanted && (size_t)len > postgres_answer_bytes_max(&copy->wanted->call);
+        copy->connection->result_bytes = is_too_long ? (size_t)len : 0; /* libpq may read all of it at one go */
+        if (copy->wanted && !is_too_long)
             buf_add(&copy->chunk, row, (size_t)len);
         PQfreemem(row);
-        if (copy->chunk.len >= POSTGRES_COPY_CHUNK_BYTES || !buf_ok(&copy->chunk))
+        if (copy->chunk.len >= POSTGRES_COPY_CHUNK_BYTES || !buf_ok(&copy->chunk) || is_too_long)
             return 1;
     }
     return 1;

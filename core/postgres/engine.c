@@ -18,6 +18,7 @@
 #include "postgres/query.h"
 #include "postgres/report.h"
 #include "postgres/session.h"
+#include "postgres/subscription.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -118,7 +119,8 @@ static void close_engine(struct sql_engine *base, struct loop *loop, unsigned dr
 static const struct sql_copy_ops copy_ops = { postgres_session_copy, postgres_copy_put, postgres_copy_end,
                                               postgres_copy_read };
 
-static const struct sql_listen_ops listen_ops = { listen_to, postgres_listen_unsubscribe, postgres_listen_resume };
+static const struct sql_listen_ops listen_ops = { listen_to, postgres_listen_unsubscribe,
+                                                  postgres_subscription_resume };
 
 static const struct sql_engine_ops ops = {
     .dialect = "postgres",

@@ -6,11 +6,8 @@
  *         that they hold. The same select alone is the ping of an idle connection: without an answer in time it is given up, for a
  *         half-open socket says nothing by itself.
  *         A channel: NEW -> HOLDS [answered], HOLDS -> NEW [connection lost], and gone when nobody is left and UNLISTEN was answered.
- *         Notes are copied into the queue of each subscriber and its loop is told. A queue that overflows is dropped whole and becomes
- *         a gap, as does everything queued when the connection is lost: a gap covers what was before it.
- * HOLDS   Channels, subscriptions and their queues change under the mutex; the connection is touched by the owner's loop only. Callbacks
- *         run without the mutex. A subscription that is posted or delivering is buried, not freed.
- * Path:   script/listen > sql/listen > [postgres/listen] > postgres/query, connection
+ * HOLDS   Channels and subscriptions change under the mutex; the connection is touched by the owner's loop only.
+ * Path:   script/listen > sql/listen > [postgres/listen] > postgres/subscription, query
  */
 #include "postgres/listen.h"
 
@@ -19,6 +16,7 @@
 #include "base/random.h"
 #include "base/siphash.h"
 #include "postgres/query.h"
+#include "postgres/subscription.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -33,29 +31,6 @@ struct listen_channel {
     char name[];
 };
 
-struct note {
-    struct list node;
-    int pid;
-    size_t len;
-    char payload[];
-};
-
-struct subscription {
-    struct sql_subscription base; /* first */
-    struct postgres_listen *listen;
-    struct listen_channel *channel;
-    struct list node; /* of channel->subscriptions */
-    struct loop *loop;
-    struct loop_task task; /* of deliver */
-    struct sql_listener listener;
-    struct list notes;
-    unsigned note_count;
-    size_t note_bytes;
-    bool has_gap;
-    bool is_held; /* the subscriber said: not now */
-    bool is_posted, is_delivering, is_gone;
-};
-
 static const struct breaker_limits breaker_limits = { .failures_max = 1, .open_ms = 250, .open_ms_max = 5000 };
 
 static void go_on(struct postgres_listen *listen);
@@ -63,131 +38,6 @@ static void on_task(void *arg);
 
 static void lock(struct postgres_listen *listen) { pthread_mutex_lock(&listen->mutex); }
 static void unlock(struct postgres_listen *listen) { pthread_mutex_unlock(&listen->mutex); }
-
-/* --- subscribers; mutex held ---------------------------------------------------------------------------------- */
-
-static void post(struct subscription *subscription)
-{
-    if (subscription->is_posted || subscription->is_gone)
-        return;
-    subscription->is_posted = true;
-    loop_post(subscription->loop, &subscription->task);
-}
-
-static void drop_notes(struct subscription *subscription)
-{
-    for (struct list *node; (node = list_pop_front(&subscription->notes));)
-        mem_free(LIST_ENTRY(node, struct note, node));
-    subscription->note_count = 0;
-    subscription->note_bytes = 0;
-}
-
-/* is_loss: something may really have been missed, not only that LISTEN holds for the first time. */
-static void signal_gap(struct subscription *subscription, bool is_loss)
-{
-    drop_notes(subscription);
-    subscription->has_gap = true;
-    if (is_loss)
-        metric_add(subscription->listen->meter->gaps, 1);
-    post(subscription);
-}
-
-static void enqueue(struct subscription *subscription, struct str payload, int pid)
-{
-    bool has_room = subscription->note_count < POSTGRES_NOTES_MAX &&
-                    subscription->note_bytes + payload.len <= POSTGRES_NOTES_BYTES_MAX;
-    struct note *note = has_room ? mem_alloc(MEM_POSTGRES, sizeof *note + payload.len) : NULL;
-    if (!note) {
-        signal_gap(subscription, /* is_loss= */ true);
-        return;
-    }
-    note->pid = pid;
-    note->len = payload.len;
-    if (payload.len)
-        memcpy(note->payload, payload.data, payload.len);
-    list_push_back(&subscription->notes, &note->node);
-    subscription->note_count++;
-    subscription->note_bytes += payload.len;
-    post(subscription);
-}
-
-/* Frees what nobody points to any more; the last one may let the engine close. */
-static void free_if_over(struct subscription *subscription)
-{
-    if (!subscription->is_gone || subscription->is_posted || subscription->is_delivering)
-        return;
-    subscription->listen->subscriptions--;
-    drop_notes(subscription);
-    mem_free(subscription);
-}
-
-/* --- delivery, on the subscriber's loop ----------------------------------------------------------------------- */
-
-static struct note *pop_note(struct subscription *subscription)
-{
-    struct list *node = list_pop_front(&subscription->notes);
-    if (!node)
-        return NULL;
-    struct note *note = LIST_ENTRY(node, struct note, node);
-    subscription->note_count--;
-    subscription->note_bytes -= note->len;
-    return note;
-}
-
-static bool tell_gap(struct subscription *subscription)
-{
-    subscription->has_gap = false;
-    unlock(subscription->listen);
-    bool is_taken = subscription->listener.on_gap(subscription->listener.arg);
-    lock(subscription->listen);
-    subscription->has_gap |= !is_taken;
-    return is_taken;
-}
-
-static bool tell_note(struct subscription *subscription, struct note *note)
-{
-    unlock(subscription->listen);
-    bool is_taken = subscription->listener.on_note(subscription->listener.arg, str_make(note->payload, note->len),
-                                                   note->pid);
-    lock(subscription->listen);
-    if (is_taken || subscription->has_gap) { /* a gap has come meanwhile, and covers it */
-        mem_free(note);
-        return is_taken;
-    }
-    list_push_front(&subscription->notes, &note->node);
-    subscription->note_count++;
-    subscription->note_bytes += note->len;
-    return false;
-}
-
-static void deliver(void *arg)
-{
-    struct subscription *subscription = arg;
-    struct postgres_listen *listen = subscription->listen;
-    lock(listen);
-    subscription->is_posted = false;
-    subscription->is_delivering = true;
-    while (!subscription->is_gone && !subscription->is_held) {
-        struct note *note = subscription->has_gap ? NULL : pop_note(subscription);
-        if (!note && !subscription->has_gap)
-            break;
-        bool is_taken = note ? tell_note(subscription, note) : tell_gap(subscription);
-        subscription->is_held |= !is_taken;
-    }
-    subscription->is_delivering = false;
-    free_if_over(subscription);
-    unlock(listen);
-}
-
-void postgres_listen_resume(struct sql_subscription *base)
-{
-    struct subscription *subscription = (struct subscription *)base;
-    lock(subscription->listen);
-    subscription->is_held = false;
-    if (subscription->has_gap || subscription->note_count)
-        post(subscription);
-    unlock(subscription->listen);
-}
 
 /* --- subscribing ---------------------------------------------------------------------------------------------- */
 
@@ -249,7 +99,7 @@ static enum fail check_listen(struct postgres_listen *listen, struct str channel
     return FAIL_OK;
 }
 
-static enum fail add(struct postgres_listen *listen, struct subscription *subscription, struct str name,
+static enum fail add(struct postgres_listen *listen, struct postgres_subscription *subscription, struct str name,
                      struct sql_error *error)
 {
     enum fail fail = check_listen(listen, name, error);
@@ -263,7 +113,7 @@ static enum fail add(struct postgres_listen *listen, struct subscription *subscr
     listen->subscriptions++;
     metric_gauge_add(listen->meter->subscribers, 1);
     if (channel->holds && !channel->is_asked)
-        signal_gap(subscription, /* is_loss= */ false);
+        postgres_subscription_gap(subscription, /* is_loss= */ false);
     else
         tell_owner(listen);
     return FAIL_OK;
@@ -276,13 +126,13 @@ enum fail postgres_listen_subscribe(struct postgres_listen *listen, struct sql_e
     enum fail fail = check_channel(channel, error);
     if (fail)
         return fail;
-    struct subscription *subscription = mem_zero(MEM_POSTGRES, sizeof *subscription);
+    struct postgres_subscription *subscription = mem_zero(MEM_POSTGRES, sizeof *subscription);
     if (!subscription)
         return FAIL_NOMEM;
-    *subscription = (struct subscription){
+    *subscription = (struct postgres_subscription){
         .base.engine = engine, .listen = listen, .loop = loop, .listener = *listener
     };
-    subscription->task = (struct loop_task){ .run = deliver, .arg = subscription };
+    subscription->task = (struct loop_task){ .run = postgres_subscription_deliver, .arg = subscription };
     list_init(&subscription->node);
     list_init(&subscription->notes);
     lock(listen);
@@ -297,7 +147,7 @@ enum fail postgres_listen_subscribe(struct postgres_listen *listen, struct sql_e
 
 void postgres_listen_unsubscribe(struct sql_subscription *base)
 {
-    struct subscription *subscription = (struct subscription *)base;
+    struct postgres_subscription *subscription = (struct postgres_subscription *)base;
     struct postgres_listen *listen = subscription->listen;
     lock(listen);
     assert(!subscription->is_gone);
@@ -306,7 +156,7 @@ void postgres_listen_unsubscribe(struct sql_subscription *base)
     metric_gauge_add(listen->meter->subscribers, -1);
     if (list_is_empty(&subscription->channel->subscriptions))
         tell_owner(listen);
-    free_if_over(subscription);
+    postgres_subscription_free_if_over(subscription);
     unlock(listen);
 }
 
@@ -462,7 +312,7 @@ static void settle_channel(struct listen_channel *channel)
     if (!channel->holds)
         return;
     LIST_EACH(&channel->subscriptions, node)
-    signal_gap(LIST_ENTRY(node, struct subscription, node), channel->has_held);
+    postgres_subscription_gap(LIST_ENTRY(node, struct postgres_subscription, node), channel->has_held);
     channel->has_held = true;
 }
 
@@ -521,7 +371,8 @@ static void on_notification(struct postgres_connection *connection, const PGnoti
     struct listen_channel *channel = map_get(&listen->channels, str_of(notification->relname));
     if (channel)
         LIST_EACH(&channel->subscriptions, node)
-    enqueue(LIST_ENTRY(node, struct subscription, node), str_of(notification->extra), notification->be_pid);
+    postgres_subscription_note(LIST_ENTRY(node, struct postgres_subscription, node), str_of(notification->extra),
+                               notification->be_pid);
     unlock(listen);
 }
 
