@@ -79,7 +79,7 @@ static enum fail check_channel(struct str channel, struct sql_error *error)
 
 static enum fail check_listen(struct postgres_listen *listen, struct str channel, struct sql_error *error)
 {
-    if (listen->is_forbidden) {
+    if (listen->is_forbidden || postgres_settings_is_pooled(listen->settings)) {
         sql_error_set(error, "0A000",
                       "LISTEN does not work through PgBouncer in transaction mode: give database.postgres the address "
                       "of PostgreSQL "
@@ -381,6 +381,8 @@ static void on_notification(struct postgres_connection *connection, const PGnoti
 static void on_open(struct postgres_connection *connection, bool is_open)
 {
     struct postgres_listen *listen = connection->on_open_arg;
+    if (is_open && connection->is_pooled) /* it is closed by go_on */
+        postgres_listen_forbid(listen);
     if (is_open)
         go_on(listen);
     else
@@ -429,7 +431,8 @@ static bool has_channels(struct postgres_listen *listen)
 /* Does what is to be done next, if anything. */
 static void go_on(struct postgres_listen *listen)
 {
-    if (listen->connection && listen->connection->state == POSTGRES_OPEN && !listen->is_asking)
+    bool may_ask = listen->connection && listen->connection->state == POSTGRES_OPEN && !listen->connection->is_pooled;
+    if (may_ask && !listen->is_asking)
         ask(listen);
     if (!has_channels(listen)) {
         if (listen->connection && !listen->is_asking)

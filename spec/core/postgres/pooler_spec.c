@@ -2,6 +2,7 @@
 #include "world.h"
 
 #include "loop/aside.h"
+#include "sql/listen.h"
 
 static struct pooler pooler;
 static struct postgres_settings settings;
@@ -205,6 +206,41 @@ static void what_would_outlive_its_transaction_is_refused(void **state)
     assert_string_equal(run("select current_setting('work_mem') = '5MB'"), "f");
 }
 
+static bool take_note(void *arg, struct str payload, int pid)
+{
+    (void)arg, (void)payload, (void)pid;
+    return true;
+}
+static bool take_gap(void *arg)
+{
+    *(bool *)arg = true;
+    return true;
+}
+
+/* Before the first connection of all nobody can know: then the listening connection notices, and is closed. */
+static void listening_is_refused_in_words_or_given_up_once_it_is_noticed(void **state)
+{
+    (void)state;
+    if (!needs_pooler())
+        skip();
+    bool has_gap = false;
+    struct sql_listener listener = { take_note, take_gap, &has_gap };
+    struct sql_subscription *early = NULL, *late = NULL;
+    struct sql_error error = { .sent = false };
+    settings.min_size = 0;
+    log_setup(LOG_ERROR + 1, LOG_LOGFMT, 2);
+    open_through("");
+    assert_int_equal(sql_listen(world.engine, STR("c"), &listener, &early, &error), FAIL_OK);
+    assert_string_equal(run("select 5"), "5");
+    turn(500);
+    log_setup(LOG_ERROR, LOG_LOGFMT, 2);
+    assert_int_equal(sql_listen(world.engine, STR("c"), &listener, &late, &error), FAIL_REFUSED);
+    assert_string_equal(error.sqlstate, "0A000");
+    assert_non_null(strstr(error.text, "PgBouncer"));
+    assert_false(has_gap); /* it never held */
+    sql_unlisten(early);
+}
+
 static void options_of_the_operators_own_are_refused_in_words(void **state)
 {
     (void)state;
@@ -303,6 +339,7 @@ int main(void)
         TEST(times_are_iso_and_utc_whatever_the_role_and_the_environment_say),
         TEST(a_setting_that_cannot_be_sent_and_does_not_fit_is_refused_in_words),
         TEST(what_would_outlive_its_transaction_is_refused),
+        TEST(listening_is_refused_in_words_or_given_up_once_it_is_noticed),
         TEST(options_of_the_operators_own_are_refused_in_words),
         TEST(its_console_is_no_database),
         TEST(cancels_to_a_pooler_that_stands_still_block_nothing),
