@@ -574,10 +574,6 @@ static void a_row_larger_than_it_may_be_is_not_waited_for(void **state)
     (void)state;
     if (!needs_server())
         skip();
-#if defined(__SANITIZE_THREAD__)
-    fprintf(stderr, "skipped with the thread sanitizer: the row is not refused there, and it is not known yet why\n");
-    skip();
-#endif
     struct leased leased;
     struct sql_session *session = begin(&leased);
     struct copying *copying = copying_of("copy (select repeat('x', 100000000)) to stdout");
