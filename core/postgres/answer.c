@@ -26,9 +26,21 @@ static void copy_field(char *out, size_t bytes, const char *text)
     out[len] = '\0';
 }
 
-void postgres_error_fill(struct sql_error *error, const PGresult *result)
+/* 08P01 of a statement is a mistake in the call (too few parameters). PgBouncer says the same, FATAL, when it gives up a connection
+ * because its server has gone. */
+static const char *sqlstate_of(const PGresult *result)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    if (!severity)
+        severity = PQresultErrorField(result, PG_DIAG_SEVERITY); /* older protocols, and poolers */
+    bool is_end = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+    return sqlstate && is_end && strcmp(sqlstate, "08P01") == 0 ? "08006" : sqlstate;
+}
+
+void postgres_error_fill(struct sql_error *error, const PGresult *result)
+{
+    const char *sqlstate = sqlstate_of(result);
     const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     const char *name = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
     if (!name)
