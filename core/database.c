@@ -87,6 +87,7 @@ static struct postgres_settings postgres_settings_of(struct script_vm *vm)
     settings.front = str_is(option_text(vm, "database.postgres.behind"), STR("pgbouncer")) ? POSTGRES_FRONT_PGBOUNCER
                                                                                            : POSTGRES_FRONT_AUTO;
     settings.dns_ttl_ms = option_unsigned(vm, "database.postgres.dns_ttl");
+    settings.statements_max = option_unsigned(vm, "database.postgres.pool.statement_cache");
     settings.batches = script_setting_bool(vm, "database.postgres.pool.batch");
     return settings;
 }

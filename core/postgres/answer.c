@@ -81,11 +81,22 @@ static bool is_false_commit(const struct sql_call *call, PGresult *result)
     return verb == SQL_VERB_COMMIT || verb == SQL_VERB_END;
 }
 
-static void note_tag(struct postgres_connection *connection, PGresult *result)
+void postgres_answer_note(struct postgres_connection *connection, const struct postgres_step *step)
 {
-    const char *tag = PQcmdStatus(result);
+    const char *tag = PQcmdStatus(step->result);
     if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
-        postgres_prepare_forget_all(&connection->prepared);
+        postgres_prepare_forget_evicted(&connection->prepared);
+}
+
+struct postgres_xid postgres_answer_xid(const PGresult *result)
+{
+    struct postgres_xid xid = { .state = POSTGRES_XID_NONE };
+    if (PQntuples(result) != 1 || PQnfields(result) != 2 || PQgetisnull(result, 0, 0))
+        return xid;
+    bool is_good = str_int64(str_of(PQgetvalue(result, 0, 0)), &xid.number) &&
+                   str_int64(str_of(PQgetvalue(result, 0, 1)), &xid.asked_s);
+    xid.state = is_good ? POSTGRES_XID_KNOWN : POSTGRES_XID_UNKNOWN;
+    return xid;
 }
 
 size_t postgres_answer_bytes_max(const struct sql_call *call)
@@ -119,9 +130,8 @@ static void give_rows(struct postgres_step *step)
     call->fail = call->rows ? FAIL_OK : FAIL_NOMEM;
 }
 
-static enum postgres_outcome judge_good(struct postgres_connection *connection, struct postgres_step *step)
+static enum postgres_outcome judge_good(struct postgres_step *step)
 {
-    note_tag(connection, step->result);
     if (is_false_commit(step->call, step->result)) {
         step->call->fail = FAIL_SQL;
         sql_error_set(&step->call->error, "25P02",
@@ -132,29 +142,39 @@ static enum postgres_outcome judge_good(struct postgres_connection *connection, 
     return POSTGRES_DONE;
 }
 
-/* The plan's row type has changed, or somebody deallocated it: the text is fine, the prepared statement is not. */
-static bool is_stale(const PGresult *result)
+/* The plan's row type has changed, somebody deallocated it, or somebody else has its name: the text is fine, the prepared statement is
+ * not. A plugin's own PREPARE and EXECUTE fail with the same states, and about other names. The routine is no subject to translation. */
+static bool is_stale(const struct postgres_step *step, const PGresult *result)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *routine = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
-    if (!sqlstate)
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (!sqlstate || !step->prepared)
         return false;
     if (strcmp(sqlstate, "26000") == 0)
-        return true;
+        return text && strstr(text, step->prepared->name);
+    if (strcmp(sqlstate, "42P05") == 0)
+        return step->kind == POSTGRES_STEP_PARSE;
     return strcmp(sqlstate, "0A000") == 0 && routine && strcmp(routine, "RevalidateCachedQuery") == 0;
 }
 
-static enum postgres_outcome judge_error(struct postgres_connection *connection, struct postgres_step *step,
-                                         const PGresult *error)
+static enum postgres_outcome judge_error(struct postgres_connection *connection, const struct postgres_unit *unit,
+                                         unsigned at)
 {
+    struct postgres_step *step = postgres_step_at(connection, at);
+    const PGresult *error = unit->error;
     struct sql_call *call = step->call;
     call->fail = FAIL_SQL;
     postgres_error_fill(&call->error, error);
     if (is_end_of_connection(&call->error)) {
         connection->error = call->error;
+        /* In the server's own words to a step before: it did not come as far as to this one. libpq's say nothing of the kind: what the
+         * server had answered may never have left it. */
+        call->error.again = unit->error_at < at && PQresultErrorField(error, PG_DIAG_SQLSTATE);
         return POSTGRES_GONE;
     }
-    if (step->prepared && is_stale(error)) {
+    if (unit->is_stale) {
+        call->error.again = true;
         postgres_prepare_drop(&connection->prepared, step->prepared,
                               /* exists= */ step->prepared->is_sent && !sql_error_is(&call->error, "26000"));
         return POSTGRES_STALE;
@@ -175,6 +195,7 @@ struct postgres_unit postgres_answer_unit(struct postgres_connection *connection
             PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
             unit.error = result;
             unit.error_at = i;
+            unit.is_stale = is_stale(postgres_step_at(connection, i), result);
         }
     }
     return unit;
@@ -197,7 +218,7 @@ static enum postgres_outcome judge_lost(struct postgres_connection *connection, 
     struct sql_call *call = step->call;
     note_last_words(connection, unit);
     if (postgres_answer_is_good(step->result) && call->read_only)
-        return judge_good(connection, step); /* a read needs no commit */
+        return judge_good(step); /* a read needs no commit */
     call->fail = FAIL_SQL;
     call->error = connection->error;
     call->error.sent = true;
@@ -240,13 +261,13 @@ enum postgres_outcome postgres_answer_judge(struct postgres_connection *connecti
     if (shares_fate(step->call, unit)) /* rolled back as a whole, and each is to be run alone */
         return POSTGRES_BEHIND;
     if (owns_error(connection, unit, at))
-        return judge_error(connection, step, unit->error);
+        return judge_error(connection, unit, at);
     if (!unit->is_answered)
         return judge_lost(connection, unit, step);
     if (is_aborted(step->result))
         return POSTGRES_BEHIND;
     bool failed_at_sync = unit->error && unit->error_at == unit->steps - 1;
     if (failed_at_sync && is_last_call(connection, unit, at)) /* a deferred constraint: nothing was committed */
-        return judge_error(connection, step, unit->error);
-    return judge_good(connection, step);
+        return judge_error(connection, unit, at);
+    return judge_good(step);
 }

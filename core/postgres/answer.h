@@ -4,7 +4,7 @@
 
 #include "postgres/query.h"
 
-enum postgres_step_kind { POSTGRES_STEP_PARSE, POSTGRES_STEP_CALL, POSTGRES_STEP_TEXT, POSTGRES_STEP_SYNC };
+enum postgres_step_kind { POSTGRES_STEP_PARSE, POSTGRES_STEP_CALL, POSTGRES_STEP_TEXT, POSTGRES_STEP_XID, POSTGRES_STEP_SYNC };
 
 struct postgres_step {
     enum postgres_step_kind kind;
@@ -23,14 +23,18 @@ struct postgres_unit {
     const PGresult *error; /* of the first step that failed */
     unsigned error_at;
     unsigned calls, statements; /* those that somebody waits for, and all */
+    bool is_stale;    /* the error is about a prepared statement, not about what it says */
     bool is_answered; /* false: the connection was lost before its SYNC was answered */
 };
 
 bool postgres_answer_is_good(const PGresult *result);
+/* Takes in what a CALL that went well has done to the connection. */
+void postgres_answer_note(struct postgres_connection *connection, const struct postgres_step *step);
 /* Looks over the first `steps` of the ring. */
 struct postgres_unit postgres_answer_unit(struct postgres_connection *connection, unsigned steps, bool is_answered);
 /* Fills the call at `at` with its outcome; on FAIL_OK the rows take the step's result. */
 enum postgres_outcome postgres_answer_judge(struct postgres_connection *connection, const struct postgres_unit *unit, unsigned at);
+struct postgres_xid postgres_answer_xid(const PGresult *result);
 size_t postgres_answer_bytes_max(const struct sql_call *call);
 void postgres_answer_refuse_size(struct sql_call *call);
 

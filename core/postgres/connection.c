@@ -355,7 +355,7 @@ enum fail postgres_connection_open(struct loop *loop, struct postgres_settings *
     list_init(&connection->broken.node);
     connection->broken.run = on_broken;
     connection->broken.arg = connection;
-    postgres_prepare_init(&connection->prepared);
+    postgres_prepare_init(&connection->prepared, settings->statements_max);
     connection->target.settings = postgres_settings_hold(settings);
     connection->target.application_name = application_name;
     enum fail fail = postgres_query_init(connection);

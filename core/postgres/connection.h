@@ -36,6 +36,12 @@ struct postgres_user {
     void (*on_lost)(struct postgres_connection *connection);
 };
 
+/* The number of the transaction that is open, as far as it was asked for (outcome.h). */
+struct postgres_xid {
+    enum { POSTGRES_XID_UNKNOWN, POSTGRES_XID_NONE, POSTGRES_XID_KNOWN } state;   /* NONE: it had written nothing by then */
+    int64_t number, asked_s;             /* .. and when, by the server's clock */
+};
+
 struct postgres_connection {
     /* connection.c */
     enum postgres_connection_state state;
@@ -69,12 +75,16 @@ struct postgres_connection {
     struct postgres_step *steps;         /* a ring of step_cap */
     unsigned step_cap, step_first, step_at, step_count;
     unsigned calls_in_flight, unit_calls;
+    bool is_retried;                     /* it was lost, and what was lost with it has been paid for (retry.c) */
+    bool unit_is_stale;                  /* .. and it failed because of a plan: none of it has taken place */
     uint64_t answered_ns, unit_ended_ns; /* when the unit before, and the one whose calls are given out, was answered */
+    struct postgres_xid xid;
     uint64_t result_bytes;               /* read for the result that is coming in */
     uint64_t taken_bytes;                /* read in all, when that was last looked at; 0: not of late */
     struct buf bind_texts;
     /* prepare.c */
     struct postgres_prepared_cache prepared;
+    uint64_t scope;                      /* of names, as far as statements have changed it: 0 until then, and after a reset */
     /* cancel.c */
     bool is_cancelling;                  /* the cancel itself is under way */
     bool is_hit;                         /* one was asked for since the connection was last quiet */

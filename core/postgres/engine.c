@@ -86,6 +86,16 @@ void postgres_engine_forbid_listen(struct sql_engine *engine)
     postgres_listen_forbid(&((struct postgres_engine *)engine)->listen);
 }
 
+static void note_retry(struct sql_engine *base, const char *sqlstate, const char *outcome)
+{
+    postgres_meter_retry(&((struct postgres_engine *)base)->pool.meter, sqlstate, outcome);
+}
+
+static void note_leak(struct sql_engine *base, const char *reason)
+{
+    postgres_meter_leak(&((struct postgres_engine *)base)->pool.meter, reason);
+}
+
 static bool is_ready(struct sql_engine *base, char *why, size_t why_bytes)
 {
     return postgres_pool_is_ready(&((struct postgres_engine *)base)->pool, why, why_bytes);
@@ -133,6 +143,8 @@ static const struct sql_engine_ops ops = {
     .session_end = postgres_session_end,
     .copy = &copy_ops,
     .listen = &listen_ops,
+    .note_retry = note_retry,
+    .note_leak = note_leak,
     .is_ready = is_ready,
     .report = report,
     .close = close_engine,

@@ -2,6 +2,7 @@
  *
  * DESIGN  Atomic: one unit, so one implicit transaction; it has taken place only if every call of it is FAIL_OK, and the calls behind one that
  *         failed get 25P02. Otherwise: a unit for each, all sent before the first answer is read.
+ *         An atomic one that met a stale plan is sent once more: nothing of it has taken place, and its texts are what they were.
  *         Like a session, a group waits with a call of its own. It is over when its connection is quiet.
  * HOLDS   left counts the calls that are not finished; the group lives until that is 0 and it has no connection.
  * Path:   postgres/engine > [postgres/group] > postgres/lane, query
@@ -12,6 +13,7 @@
 #include "base/mem.h"
 #include "postgres/lane.h"
 #include "postgres/query.h"
+#include "postgres/retry.h"
 
 #include <string.h>
 
@@ -19,7 +21,7 @@ struct postgres_group {
     struct postgres_lane *lane;
     struct postgres_connection *connection;
     struct sql_call waiter;
-    bool is_atomic;
+    bool is_atomic, is_renewed, is_due_again;
     unsigned count;
     struct sql_call *calls[]; /* NULL when finished */
 };
@@ -55,7 +57,7 @@ void postgres_group_run(struct postgres_lane *lane, struct sql_call **calls, uns
     struct postgres_group *group = mem_zero(MEM_POSTGRES, sizeof *group + count * sizeof *calls);
     for (unsigned i = 0; i < count; i++) {
         postgres_lane_adopt(lane, calls[i]);
-        postgres_call_set(calls[i], POSTGRES_CALL_GROUPED);
+        calls[i]->state = POSTGRES_CALL_GROUPED | POSTGRES_CALL_FRESH;
         calls[i]->engine_data[3] = group;
         if (!group)
             postgres_lane_finish(lane, calls[i], FAIL_NOMEM);
@@ -76,23 +78,38 @@ void postgres_group_run(struct postgres_lane *lane, struct sql_call **calls, uns
 
 /* --- its connection ------------------------------------------------------------------------------------------- */
 
-static bool run_again(struct postgres_group *group, struct sql_call *call, int outcome)
+static bool run_again(struct postgres_connection *connection, struct sql_call *call, int outcome)
 {
-    static const int once[] = { [POSTGRES_GONE] = POSTGRES_CALL_RETRIED, [POSTGRES_STALE] = POSTGRES_CALL_RENEWED };
-    if (group->is_atomic || !call->read_only || (outcome != POSTGRES_GONE && outcome != POSTGRES_STALE))
+    struct postgres_group *group = connection->user_data;
+    int again = group->is_atomic ? 0 : postgres_retry_flags(connection, call, (enum postgres_outcome)outcome);
+    if (!again)
         return false;
     for (unsigned i = 0; i < group->count; i++)
         if (group->calls[i] == call)
             group->calls[i] = NULL;
-    postgres_lane_resubmit(group->lane, call, once[outcome]);
+    postgres_lane_resubmit(group->lane, call, again);
     return true;
+}
+
+static void forget_outcome(struct sql_call *call)
+{
+    sql_rows_free(call->rows);
+    call->rows = NULL;
+    call->fail = FAIL_OK;
+    call->error = (struct sql_error){ .sent = false };
 }
 
 static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)
 {
     struct postgres_group *group = connection->user_data;
-    if (run_again(group, call, outcome))
+    if (run_again(connection, call, outcome))
         return;
+    if (group->is_atomic && connection->unit_is_stale && !group->is_renewed) {
+        group->is_due_again = true;
+        forget_outcome(call);
+        call->state |= POSTGRES_CALL_RENEWED | POSTGRES_CALL_REASON * (int)sql_retry_label_number("0A000");
+        return;
+    }
     if (outcome == POSTGRES_BEHIND) {
         call->fail = FAIL_SQL;
         sql_error_set(&call->error, "25P02", "it did not run: a statement before it in the pipeline had failed");
@@ -100,17 +117,34 @@ static void on_call(struct postgres_connection *connection, struct sql_call *cal
     finish(group, call, call->fail);
 }
 
+static void add_calls(struct postgres_group *group, struct postgres_connection *connection);
+
 static void on_quiet(struct postgres_connection *connection)
 {
+    struct postgres_group *group = connection->user_data;
     if (connection->is_cancelling)
         return;
-    close_group(connection->user_data);
+    if (group->is_due_again) {
+        group->is_due_again = false;
+        group->is_renewed = true;
+        add_calls(group, connection);
+        if (!postgres_query_is_quiet(connection))
+            return;
+    }
+    close_group(group);
     postgres_lane_give_back(connection);
 }
 
+/* Those that were to be sent again have an error all the same. */
 static void on_lost(struct postgres_connection *connection)
 {
-    close_group(connection->user_data);
+    struct postgres_group *group = connection->user_data;
+    for (unsigned i = 0; i < group->count; i++)
+        if (group->calls[i]) {
+            group->calls[i]->error = connection->error;
+            finish(group, group->calls[i], FAIL_SQL);
+        }
+    close_group(group);
     postgres_pool_drop(connection, "lost");
 }
 

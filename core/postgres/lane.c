@@ -17,8 +17,10 @@
 #include "base/clock.h"
 #include "base/siphash.h"
 #include "postgres/group.h"
+#include "postgres/outcome.h"
 #include "postgres/query.h"
 #include "postgres/reset.h"
+#include "postgres/retry.h"
 #include "postgres/session.h"
 
 #include <assert.h>
@@ -43,6 +45,9 @@ void postgres_lane_finish(struct postgres_lane *lane, struct sql_call *call, enu
     postgres_call_set(call, POSTGRES_CALL_FINISHED);
     if (!(call->state & (POSTGRES_CALL_LEASE | POSTGRES_CALL_GROUP)))
         postgres_meter_call(&lane->pool->meter, call, clock_mono_ns());
+    if (call->state & (POSTGRES_CALL_RETRIED | POSTGRES_CALL_RENEWED))
+        postgres_meter_retry(&lane->pool->meter, sql_retry_label_at((unsigned)call->state / POSTGRES_CALL_REASON),
+                             fail ? "failed" : "ok");
     list_push_back(&lane->finished, &call->node);
     postgres_gather_note_end(lane, call);
     if (lane->is_deliver_due)
@@ -101,6 +106,8 @@ static void abandon_running(struct postgres_lane *lane, struct sql_call *call, e
     if (call->engine_data[3])
         postgres_session_lost_call(call->engine_data[3], call);
     postgres_lane_finish_early(lane, call, fail);
+    if (call->engine_data[3] && postgres_session_is_commit(call))
+        sql_error_set(&call->error, "57014", "no answer to COMMIT in time: it is not known whether it took place");
     if (connection->is_unsynced) /* it was to leave at the end of this turn: it must, for the cancel to have an end */
         postgres_batch_send(lane);
     if (fail == FAIL_CANCELLED)
@@ -128,6 +135,7 @@ void postgres_lane_abandon(struct sql_call *call, enum fail fail)
         postgres_lane_finish_early(lane, call, fail);
         return;
     case POSTGRES_CALL_RUNNING: abandon_running(lane, call, fail); return;
+    case POSTGRES_CALL_RESOLVING: postgres_outcome_abandon(call->engine_data[3]); return;
     case POSTGRES_CALL_GROUPED: postgres_group_abandon(call->engine_data[3], fail); return;
     case POSTGRES_CALL_FINISHED:
     case POSTGRES_CALL_STATES: return;
@@ -171,6 +179,7 @@ void postgres_lane_adopt(struct postgres_lane *lane, struct sql_call *call)
     call->submitted_ns = clock_mono_ns();
     call->started_ns = 0;
     call->state = 0;
+    sql_retry_note(&lane->retries, loop_now_ms(lane->loop));
     if (call->timeout_ms == 0)
         call->timeout_ms = lane->pool->settings->statement_timeout_ms;
 }
@@ -192,7 +201,10 @@ void postgres_lane_submit(struct postgres_lane *lane, struct sql_call *call, int
 
 void postgres_lane_resubmit(struct postgres_lane *lane, struct sql_call *call, int flags)
 {
-    call->state = POSTGRES_CALL_TURN | POSTGRES_CALL_ALONE | (call->state & ~POSTGRES_CALL_STATES) | flags;
+    int kept = call->state & ~POSTGRES_CALL_STATES;
+    if (flags & (POSTGRES_CALL_RETRIED | POSTGRES_CALL_RENEWED))
+        kept = kept % POSTGRES_CALL_REASON + (int)sql_retry_label_number(call->error.sqlstate) * POSTGRES_CALL_REASON;
+    call->state = POSTGRES_CALL_TURN | POSTGRES_CALL_ALONE | kept | flags;
     call->fail = FAIL_OK;
     call->error = (struct sql_error){ .sent = false };
     call->engine_data[1] = call->engine_data[3] = NULL;
@@ -298,25 +310,14 @@ static void learn(struct postgres_connection *connection, const struct sql_call 
 static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)
 {
     struct postgres_lane *lane = connection->lane;
-    switch ((enum postgres_outcome)outcome) {
-    case POSTGRES_BEHIND: postgres_lane_resubmit(lane, call, POSTGRES_CALL_ALONE); return;
-    case POSTGRES_STALE:
-        if (!(call->state & POSTGRES_CALL_RENEWED)) {
-            postgres_lane_resubmit(lane, call, POSTGRES_CALL_RENEWED);
-            return;
-        }
-        break;
-    case POSTGRES_GONE:
-        if (call->read_only && !(call->state & POSTGRES_CALL_RETRIED)) {
-            postgres_lane_resubmit(lane, call, POSTGRES_CALL_RETRIED);
-            return;
-        }
-        break;
-    case POSTGRES_DONE:
-        if (connection->unit_calls)
-            learn(connection, call);
-        break;
+    int again = outcome == POSTGRES_BEHIND ? POSTGRES_CALL_ALONE
+                                           : postgres_retry_flags(connection, call, (enum postgres_outcome)outcome);
+    if (again) {
+        postgres_lane_resubmit(lane, call, again);
+        return;
     }
+    if (outcome == POSTGRES_DONE && connection->unit_calls)
+        learn(connection, call);
     postgres_lane_finish(lane, call, call->fail);
 }
 

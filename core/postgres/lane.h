@@ -10,6 +10,7 @@
 #include "postgres/cancel.h"
 #include "postgres/gather.h"
 #include "postgres/pool.h"
+#include "sql/retry.h"
 
 /* call->state: where it is .. */
 enum postgres_call_state {
@@ -20,6 +21,7 @@ enum postgres_call_state {
     POSTGRES_CALL_SESSION,      /* in its session's queue */
     POSTGRES_CALL_GROUPED,      /* part of a sql_run_many */
     POSTGRES_CALL_PARKED,       /* among the writes that wait for a unit to share */
+    POSTGRES_CALL_RESOLVING,    /* a COMMIT whose answer was lost (outcome.h) */
     POSTGRES_CALL_FINISHED,     /* in lane->finished: on_done is about to come */
     POSTGRES_CALL_STATES = 15,
     /* .. and what else is known of it. */
@@ -28,7 +30,9 @@ enum postgres_call_state {
     POSTGRES_CALL_RENEWED = 64, /* its prepared statement was stale once */
     POSTGRES_CALL_LEASE = 128,  /* of ours: a session that waits for its connection */
     POSTGRES_CALL_GROUP = 256,  /* of ours: a sql_run_many that waits */
-    POSTGRES_CALL_COPY = 512    /* the head of a struct sql_copy */
+    POSTGRES_CALL_COPY = 512,   /* the head of a struct sql_copy */
+    POSTGRES_CALL_FRESH = 1024, /* no plan will do that was made before one was found stale (prepare.h) */
+    POSTGRES_CALL_REASON = 4096 /* times the number of what it was run again for (sql_retry_label_at), 0 to 15 */
 };
 
 struct postgres_lane {
@@ -49,6 +53,7 @@ struct postgres_lane {
     struct timer upkeep;
     struct postgres_batch batch;
     struct postgres_gather gather;
+    struct sql_retry_budget retries;
     struct postgres_canceller canceller;
     unsigned sessions, groups;           /* objects that still refer to the lane */
     /* opening and closing: engine.c */

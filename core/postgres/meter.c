@@ -71,6 +71,17 @@ static void open_gauges(struct postgres_meter *meter, struct labels *labels, con
                                   label(labels, pool, NULL, NULL));
 }
 
+static void open_plans(struct postgres_plans *plans, struct labels *labels, const char *pool)
+{
+    plans->hits = metric_counter("wick_pg_statement_cache_hits_total", "Statements that were prepared already.",
+                                 label(labels, pool, NULL, NULL));
+    plans->misses = metric_counter("wick_pg_statement_cache_misses_total", "Statements that were prepared first.",
+                                   label(labels, pool, NULL, NULL));
+    plans->evictions = metric_counter("wick_pg_statement_cache_evictions_total",
+                                      "Prepared statements that made room for others.",
+                                      label(labels, pool, NULL, NULL));
+}
+
 static void open_counters(struct postgres_meter *meter, struct labels *labels, const char *pool)
 {
     static const char timeouts[] = "wick_pg_pool_timeouts_total", timeouts_help[] = "Calls that got no connection.";
@@ -81,6 +92,11 @@ static void open_counters(struct postgres_meter *meter, struct labels *labels, c
     meter->timeouts = metric_counter(timeouts, timeouts_help, label(labels, pool, "reason", "timeout"));
     meter->refused = metric_counter(timeouts, timeouts_help, label(labels, pool, "reason", "refused"));
     meter->failed_to_open = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", "failed"));
+    static const char *const known[] = { "held", "reclaimed", "request", "collected" };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        metric_counter("wick_pg_pool_leaks_total",
+                       "Transactions that were held too long, or left open by their request.",
+                       label(labels, pool, "reason", known[i]));
     meter->rows = metric_counter("wick_pg_query_rows_total", "Rows returned or changed.",
                                  label(labels, pool, NULL, NULL));
     for (int i = 0; i < POSTGRES_SIZE_REASONS; i++)
@@ -89,6 +105,7 @@ static void open_counters(struct postgres_meter *meter, struct labels *labels, c
             label(labels, pool, "reason", postgres_autosize_word((enum postgres_autosize_reason)i)));
     for (size_t i = 0; i < POSTGRES_METER_REASONS; i++)
         meter->closed[i] = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", reasons[i].word));
+    open_plans(&meter->pool->plans, labels, pool);
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         meter->errors[i] = metric_counter(errors, errors_help, label(labels, pool, "sqlstate_class", classes[i]));
 }
@@ -143,6 +160,35 @@ bool postgres_meter_closed(struct postgres_meter *meter, const char *reason)
         i++; /* every reason is there */
     metric_add(meter->closed[i], 1);
     return reasons[i].is_orderly;
+}
+
+/* These come seldom, so their series are looked up when they do. */
+static void count(struct postgres_meter *meter, const char *name, const char *help, const char *const (*pairs)[2],
+                  size_t pair_count)
+{
+    struct buf labels;
+    buf_init(&labels, MEM_POSTGRES, 1024);
+    metrics_label(&labels, "pool", str_of(meter->pool->settings->name));
+    for (size_t i = 0; i < pair_count; i++)
+        metrics_label(&labels, pairs[i][0], str_of(pairs[i][1]));
+    buf_add_char(&labels, '\0');
+    if (buf_ok(&labels))
+        metric_add(metric_counter(name, help, labels.data), 1);
+    buf_clear(&labels);
+}
+
+void postgres_meter_retry(struct postgres_meter *meter, const char *sqlstate, const char *outcome)
+{
+    const char *const pairs[][2] = { { "sqlstate", sqlstate }, { "outcome", outcome } };
+    count(meter, "wick_pg_retries_total",
+          "Statements and transactions that were run again, and lost commits, by how it ended.", pairs, 2);
+}
+
+void postgres_meter_leak(struct postgres_meter *meter, const char *reason)
+{
+    const char *const pairs[][2] = { { "reason", reason } };
+    count(meter, "wick_pg_pool_leaks_total", "Transactions that were held too long, or left open by their request.",
+          pairs, 1);
 }
 
 static struct metric_counter *errors_of(struct postgres_meter *meter, const char *sqlstate)

@@ -34,6 +34,10 @@ void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *poo
 void postgres_meter_close(struct postgres_meter *meter);
 /* A connection is closed; true: for an orderly reason. */
 bool postgres_meter_closed(struct postgres_meter *meter, const char *reason);
+/* Something was run again because of a SQLSTATE, and that ended well or not; or it was not, for want of budget. */
+void postgres_meter_retry(struct postgres_meter *meter, const char *sqlstate, const char *outcome);
+/* A transaction was held too long, or left behind. */
+void postgres_meter_leak(struct postgres_meter *meter, const char *reason);
 /* A statement is over. */
 void postgres_meter_call(struct postgres_meter *meter, const struct sql_call *call, uint64_t now_ns);
 

@@ -201,6 +201,7 @@ void postgres_opening_fill(struct postgres_lane *lane)
         }
         connection->lane = lane;
         connection->started_ns = clock_mono_ns();
+        connection->prepared.plans = &pool->plans;
         connection->place = POSTGRES_OPENING;
         connection->user = &postgres_lane_user;
         list_push_back(&lane->all, &connection->all_node);

@@ -259,6 +259,7 @@ void postgres_pool_release(struct postgres_connection *connection)
         connection->quiet_since_ms = connection->heard_ms;
     const char *reason = reason_to_end(connection);
     connection->user = &postgres_lane_user;
+    connection->scope = 0; /* what was set outlives no user: reset.c */
     postgres_pool_lock(pool);
     if (!reason && pool->total > postgres_sizing_limit(&pool->sizing))
         reason = "resize";

@@ -10,6 +10,7 @@
 #include "base/breaker.h"
 #include "postgres/connection.h"
 #include "postgres/meter.h"
+#include "postgres/prepare.h"
 #include "postgres/sizing.h"
 
 #include <pthread.h>
@@ -24,6 +25,7 @@ struct postgres_pool {
     unsigned lane_count;
     struct postgres_meter meter;
     struct postgres_sizing sizing;           /* how many connections there may be now */
+    struct postgres_plans plans;             /* of all its connections */
     atomic_uint waiting;                     /* calls in all queues; changed under the mutex, read without */
     atomic_bool is_closing;
     /* under the mutex */

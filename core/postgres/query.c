@@ -13,10 +13,13 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/random.h"
+#include "base/siphash.h"
 #include "postgres/answer.h"
 #include "postgres/bind.h"
 #include "postgres/cancel.h"
 #include "postgres/copy.h"
+#include "postgres/lane.h"
 #include "postgres/pooler.h"
 #include "sql/statement.h"
 
@@ -91,39 +94,60 @@ static enum fail cannot_send(struct postgres_connection *connection, struct sql_
     return FAIL_CLOSED;
 }
 
-/* Parse, Bind and Execute at once. */
-static bool send_unnamed(struct postgres_connection *connection, const struct sql_call *call,
-                         const struct postgres_prepared *prepared, const struct postgres_bind *bind)
+static bool send_parse(struct postgres_connection *connection, struct postgres_prepared *prepared)
 {
-    return PQsendQueryParams(connection->pg, prepared->text, (int)call->param_count, NULL, bind->values, bind->lengths,
-                             bind->formats, /* resultFormat= */ 0);
+    if (prepared->is_sent || connection->is_pooled)
+        return true;
+    if (!PQsendPrepare(connection->pg, prepared->name, prepared->text, 0, NULL))
+        return false;
+    prepared->is_sent = true;
+    add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_PARSE, .prepared = prepared });
+    return true;
 }
 
-static bool send_named(struct postgres_connection *connection, const struct sql_call *call,
-                       const struct postgres_prepared *prepared, const struct postgres_bind *bind)
+/* Behind a pooler a name would be known to the back end of one transaction alone: there Parse, Bind and Execute go at once. */
+static bool send_bound(struct postgres_connection *connection, const struct postgres_prepared *prepared,
+                       const struct postgres_bind *bind, int count)
 {
-    return PQsendQueryPrepared(connection->pg, prepared->name, (int)call->param_count, bind->values, bind->lengths,
-                               bind->formats, /* resultFormat= */ 0);
+    if (!connection->is_pooled)
+        return PQsendQueryPrepared(connection->pg, prepared->name, count, bind->values, bind->lengths, bind->formats,
+                                   /* resultFormat= */ 0);
+    return PQsendQueryParams(connection->pg, prepared->text, count, NULL, bind->values, bind->lengths, bind->formats,
+                             /* resultFormat= */ 0);
 }
 
-/* Behind a pooler a name would be known to the back end of one transaction alone. */
 static enum fail send_call(struct postgres_connection *connection, struct sql_call *call,
                            struct postgres_prepared *prepared, const struct postgres_bind *bind)
 {
-    if (!prepared->is_sent && !connection->is_pooled) {
-        if (!PQsendPrepare(connection->pg, prepared->name, prepared->text, 0, NULL))
-            return cannot_send(connection, &call->error);
-        prepared->is_sent = true;
-        add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_PARSE, .prepared = prepared });
-    }
-    bool is_sent = connection->is_pooled ? send_unnamed(connection, call, prepared, bind)
-                                         : send_named(connection, call, prepared, bind);
-    if (!is_sent)
+    if (!send_parse(connection, prepared) || !send_bound(connection, prepared, bind, (int)call->param_count))
         return cannot_send(connection, &call->error);
     connection->dirt |= prepared->dirt;
     add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_CALL, .call = call, .prepared = prepared });
     connection->calls_in_flight++;
     return FAIL_OK;
+}
+
+/* A scope is told by the statements that led to it. */
+static uint64_t next_scope(uint64_t scope, const struct sql_call *call)
+{
+    uint64_t parts[2] = { scope, postgres_call_hash(call) };
+    for (unsigned i = 0; i < call->param_count; i++)
+        if (call->params[i].type == SQL_TEXT)
+            parts[1] ^= siphash(call->params[i].text.data, call->params[i].text.len) + i;
+    scope = siphash((const char *)parts, sizeof parts);
+    return scope ? scope : 1;
+}
+
+/* For what is sent behind it. Should the statement fail, its unit has, and the scope is 0 again when the connection is given back. */
+static void take_effect(struct postgres_connection *connection, const struct sql_call *call,
+                        const struct postgres_prepared *prepared)
+{
+    switch (prepared->effect) {
+    case POSTGRES_EFFECT_NONE: return;
+    case POSTGRES_EFFECT_SCOPE: connection->scope = next_scope(connection->scope, call); return;
+    case POSTGRES_EFFECT_UNDO: connection->scope = connection->scope ? random_u64() | 1 : 0; return;
+    case POSTGRES_EFFECT_FORGET: postgres_prepare_drop_all(&connection->prepared); return;
+    }
 }
 
 static bool is_sendable(struct sql_call *call)
@@ -140,15 +164,26 @@ static bool is_sendable(struct sql_call *call)
     return false;
 }
 
+/* What found a stale plan once is prepared in the very unit that runs it: nobody can change a table in between. */
+static struct postgres_prepared *find_prepared(struct postgres_connection *connection, const struct sql_call *call,
+                                               uint64_t hash)
+{
+    struct postgres_prepared_cache *cache = &connection->prepared;
+    bool fresh = call->state & POSTGRES_CALL_FRESH;
+    struct postgres_prepared *found = postgres_prepare_find(cache, call->text, hash, connection->scope, fresh);
+    if (!found || !found->is_sent || !(call->state & POSTGRES_CALL_RENEWED))
+        return found;
+    postgres_prepare_drop(cache, found, /* exists= */ true);
+    return postgres_prepare_find(cache, call->text, hash, connection->scope, fresh);
+}
+
 enum fail postgres_query_add(struct postgres_connection *connection, struct sql_call *call, uint64_t hash)
 {
     if (connection->state != POSTGRES_OPEN) {
         call->error = connection->error;
         return FAIL_CLOSED;
     }
-    struct postgres_prepared *prepared = has_room(connection)
-                                             ? postgres_prepare_find(&connection->prepared, call->text, hash)
-                                             : NULL;
+    struct postgres_prepared *prepared = has_room(connection) ? find_prepared(connection, call, hash) : NULL;
     if (!prepared)
         return FAIL_NOMEM;
     if (connection->is_pooled && postgres_pooler_forbids(call->text, prepared->dirt, &call->error))
@@ -162,6 +197,8 @@ enum fail postgres_query_add(struct postgres_connection *connection, struct sql_
     if (fail)
         return fail;
     fail = send_call(connection, call, prepared, &bind);
+    if (!fail)
+        take_effect(connection, call, prepared);
     postgres_bind_clear(&bind);
     if (connection->bind_texts.cap > bind_texts_kept)
         buf_clear(&connection->bind_texts);
@@ -178,6 +215,28 @@ enum fail postgres_query_add_text(struct postgres_connection *connection, const 
         return FAIL_CLOSED;
     add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_TEXT });
     return FAIL_OK;
+}
+
+static const char xid_text[] = "select pg_catalog.pg_current_xact_id_if_assigned()::text,"
+                               " pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp()))::bigint::text";
+
+enum fail postgres_query_add_xid(struct postgres_connection *connection, bool now)
+{
+    struct str text = str_make(xid_text, sizeof xid_text - 1);
+    if (connection->state != POSTGRES_OPEN)
+        return FAIL_CLOSED;
+    struct postgres_prepared *prepared = NULL;
+    if (has_room(connection))
+        prepared = postgres_prepare_find(&connection->prepared, text, siphash(text.data, text.len), 0,
+                                         /* fresh= */ false);
+    if (!prepared)
+        return FAIL_NOMEM;
+    static const struct postgres_bind none;
+    if (!send_parse(connection, prepared) || !send_bound(connection, prepared, &none, 0))
+        return FAIL_CLOSED;
+    connection->xid.state = POSTGRES_XID_UNKNOWN;
+    add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_XID, .prepared = prepared });
+    return now && !PQsendFlushRequest(connection->pg) ? FAIL_CLOSED : FAIL_OK;
 }
 
 void postgres_query_end_unit(struct postgres_connection *connection)
@@ -224,10 +283,17 @@ static void end_unit(struct postgres_connection *connection, unsigned steps, boo
     struct postgres_unit unit = postgres_answer_unit(connection, steps, is_answered);
     connection->unit_ended_ns = clock_mono_ns();
     connection->unit_calls = unit.calls;
+    connection->unit_is_stale = unit.is_stale;
+    if (unit.is_stale)
+        postgres_prepare_note_stale(&connection->prepared);
     for (unsigned i = 0; i < steps; i++) {
         struct postgres_step *step = postgres_step_at(connection, i);
         if (step->kind == POSTGRES_STEP_PARSE && !postgres_answer_is_good(step->result))
             postgres_prepare_drop(&connection->prepared, step->prepared, /* exists= */ false);
+        if (step->kind == POSTGRES_STEP_XID && postgres_answer_is_good(step->result))
+            connection->xid = postgres_answer_xid(step->result);
+        if (step->kind == POSTGRES_STEP_CALL && postgres_answer_is_good(step->result))
+            postgres_answer_note(connection, step); /* also when nobody waits for it any more */
         if (!step->call)
             continue;
         struct sql_call *call = step->call;
@@ -355,6 +421,7 @@ void postgres_query_input(struct postgres_connection *connection)
         check_size(connection);
         return;
     }
+    postgres_prepare_trim(&connection->prepared);
     if (!list_is_empty(&connection->prepared.evicted) && postgres_query_transaction(connection) == PQTRANS_IDLE &&
         deallocate_evicted(connection))
         return;

@@ -22,6 +22,9 @@ enum postgres_outcome {
 MUST_USE enum fail postgres_query_add(struct postgres_connection *connection, struct sql_call *call, uint64_t hash);
 /* Appends a statement of ours, without parameters, such as BEGIN. When it fails, the first call behind it gets its error. */
 MUST_USE enum fail postgres_query_add_text(struct postgres_connection *connection, const char *text);
+/* Appends the question for the number of the open transaction; its answer goes to connection->xid. now: the server sends it at once,
+ * before it looks at what is behind. */
+MUST_USE enum fail postgres_query_add_xid(struct postgres_connection *connection, bool now);
 /* Sync, and out it goes. */
 void postgres_query_end_unit(struct postgres_connection *connection);
 

@@ -32,7 +32,8 @@ static enum fail send_cleaning(struct postgres_connection *connection)
     for (size_t i = 0; i < sizeof cleaning / sizeof *cleaning && !fail; i++)
         fail = postgres_query_add_text(connection, cleaning[i]);
     if (!fail && connection->dirt & POSTGRES_DIRT_PREPARED) {
-        postgres_prepare_forget_all(&connection->prepared);
+        postgres_prepare_drop_all(&connection->prepared);
+        postgres_prepare_forget_evicted(&connection->prepared);
         fail = postgres_query_add_text(connection, "DEALLOCATE ALL");
     }
     connection->dirt = 0;

@@ -4,7 +4,11 @@
  *         served in one order. Its calls then run one at a time.
  *           WAITING -> LEASED [postgres_session_lease]   LEASED -> BEGUN [first statement]   any -> BROKEN [lost, idle too long]
  *           any -> gone [postgres_session_end]: the connection goes to reset.c, the struct goes at once
- *         BROKEN keeps the reason in `why`; every later call gets it. A COMMIT whose answer was lost says 08007: nobody knows.
+ *         BROKEN keeps the reason in `why`; every later call gets it. A connection that is lost before COMMIT was sent takes the transaction
+ *         with it, so all of it may be run again (error.again).
+ *         What becomes of a COMMIT whose answer is lost is for outcome.c to find out. It needs the transaction's number, which is asked for
+ *         in the round trip of each statement that may have written, until there is one. Where only reads were sent (a function may
+ *         write all the same) it is asked for in front of COMMIT, and sent at once, before the server begins to commit.
  * HOLDS   running is not NULL exactly while a call of the session is on the connection and wanted.
  * Path:   postgres/engine > [postgres/session] > postgres/lane, query, reset
  */
@@ -15,6 +19,7 @@
 #include "base/mem.h"
 #include "postgres/copy.h"
 #include "postgres/lane.h"
+#include "postgres/outcome.h"
 #include "postgres/query.h"
 #include "postgres/reset.h"
 #include "sql/statement.h"
@@ -32,6 +37,7 @@ struct postgres_session {
     const char *holder;
     bool has_begun, is_read_only;
 };
+static const int xid_version_min = 130000; /* of the server, for pg_current_xact_id_if_assigned */
 
 /* --- waiting -------------------------------------------------------------------------------------------------- */
 
@@ -133,10 +139,42 @@ static void watch_idle(struct postgres_session *session)
         timer_start(session->lane->loop, &session->idle, ms, on_idle, session);
 }
 
-static bool is_commit(const struct sql_call *call)
+bool postgres_session_is_commit(const struct sql_call *call)
 {
     enum sql_verb verb = sql_statement_verb(call->text, SQL_POSTGRES);
     return verb == SQL_VERB_COMMIT || verb == SQL_VERB_END;
+}
+
+static bool may_write(const struct sql_call *call)
+{
+    switch (sql_statement_verb(call->text, SQL_POSTGRES)) {
+    case SQL_VERB_SELECT:
+    case SQL_VERB_VALUES:
+    case SQL_VERB_TABLE:
+    case SQL_VERB_SHOW:
+    case SQL_VERB_SET:
+    case SQL_VERB_SAVEPOINT:
+    case SQL_VERB_RELEASE:
+    case SQL_VERB_ROLLBACK:
+    case SQL_VERB_ABORT:
+    case SQL_VERB_COMMIT:
+    case SQL_VERB_END: return false;
+    default: return true;
+    }
+}
+
+/* The connection is gone, and with it the answer. True: the call is taken care of. */
+static bool resolve_commit(struct postgres_session *session, struct sql_call *call)
+{
+    struct postgres_xid xid = session->connection->xid;
+    if (xid.state == POSTGRES_XID_KNOWN) {
+        postgres_outcome_resolve(session->lane, call, &xid);
+        return true;
+    }
+    sql_error_set(&call->error, "08007",
+                  "the connection was lost during COMMIT: it is not known whether it took place");
+    call->error.sent = true;
+    return false;
 }
 
 static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)
@@ -146,10 +184,11 @@ static void on_call(struct postgres_connection *connection, struct sql_call *cal
     if (outcome == POSTGRES_BEHIND) {
         call->fail = FAIL_SQL;
         sql_error_set(&call->error, "25P02", "it did not run: the transaction had failed");
-    } else if (outcome == POSTGRES_GONE && is_commit(call)) {
-        sql_error_set(&call->error, "08007",
-                      "the connection was lost during COMMIT: it is not known whether it took place");
-        call->error.sent = true;
+    } else if (outcome == POSTGRES_GONE && postgres_session_is_commit(call) && !call->error.again) {
+        if (resolve_commit(session, call))
+            return;
+    } else if (outcome == POSTGRES_GONE) {
+        call->error.again = true;
     }
     postgres_lane_finish(session->lane, call, call->fail);
 }
@@ -167,6 +206,7 @@ static void on_lost(struct postgres_connection *connection)
 {
     struct postgres_session *session = connection->user_data;
     session->why = connection->error;
+    session->why.again = true; /* also for a COMMIT that comes now: it is not sent */
     break_off(session);
     postgres_pool_drop(connection, "lost");
 }
@@ -178,6 +218,7 @@ void postgres_session_lease(struct postgres_connection *connection, struct sql_c
     struct postgres_session *session = waiter->arg;
     session->connection = connection;
     connection->user = &session_user;
+    connection->xid = (struct postgres_xid){ .state = POSTGRES_XID_UNKNOWN };
     connection->user_data = session;
     connection->holder = session->holder;
     watch_idle(session);
@@ -186,6 +227,16 @@ void postgres_session_lease(struct postgres_connection *connection, struct sql_c
 }
 
 /* --- its calls ------------------------------------------------------------------------------------------------ */
+
+/* When it cannot be sent the connection is broken, and the call behind it learns of that. */
+static void ask_xid(struct postgres_session *session, bool now)
+{
+    struct postgres_connection *connection = session->connection;
+    bool is_known = connection->xid.state == POSTGRES_XID_KNOWN || session->is_read_only;
+    bool has_failed = postgres_query_transaction(connection) == PQTRANS_INERROR;
+    if (!is_known && !has_failed && PQserverVersion(connection->pg) >= xid_version_min)
+        (void)!postgres_query_add_xid(connection, now);
+}
 
 /* BEGIN rides along with the first statement. */
 static enum fail add(struct postgres_session *session, struct sql_call *call)
@@ -203,7 +254,14 @@ static enum fail add(struct postgres_session *session, struct sql_call *call)
         sql_error_set(&call->error, "08006", "cannot send BEGIN: the connection is lost");
     if (!fail && (call->state & POSTGRES_CALL_COPY))
         return postgres_copy_begin(connection, (struct sql_copy *)call);
-    return fail ? fail : postgres_query_add(connection, call, postgres_call_hash(call));
+    if (!fail && postgres_session_is_commit(call))
+        ask_xid(session, /* now= */ true);
+    if (!fail)
+        fail = postgres_query_add(connection, call, postgres_call_hash(call));
+    if (!fail && may_write(call))
+        ask_xid(session, /* now= */ false);
+    call->error.again |= fail == FAIL_CLOSED;
+    return fail;
 }
 
 /* A COPY cannot share a round trip, so BEGIN goes first and alone; on_quiet goes on. False: that is not needed. */
@@ -251,7 +309,7 @@ static void submit(struct postgres_session *session, struct sql_call *call, int 
 {
     postgres_lane_adopt(session->lane, call);
     call->engine_data[3] = session;
-    call->state = flags;
+    call->state = flags | POSTGRES_CALL_FRESH;
     if (!session->connection) {
         call->error = session->why;
         postgres_lane_finish(session->lane, call, FAIL_SQL);

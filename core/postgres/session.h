@@ -15,6 +15,7 @@ void postgres_session_end(struct sql_session *session);
 
 /* For lane.c: the session's turn has come; one of its running calls was given up. */
 void postgres_session_lease(struct postgres_connection *connection, struct sql_call *waiter);
+bool postgres_session_is_commit(const struct sql_call *call);
 void postgres_session_lost_call(struct postgres_session *session, const struct sql_call *call);
 
 #endif

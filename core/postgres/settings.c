@@ -7,6 +7,7 @@
 #include "postgres/settings.h"
 
 #include "base/mem.h"
+#include "postgres/prepare.h"
 
 #include <libpq-fe.h>
 #include <stdatomic.h>
@@ -39,6 +40,7 @@ struct postgres_settings postgres_settings_default(void)
         .statement_timeout_ms = 30 * 1000,
         .idle_in_transaction_ms = 10 * 1000,
         .listen_ping_ms = 10 * 1000,
+        .statements_max = POSTGRES_PREPARED_MAX,
         .batches = true,
         .dns_ttl_ms = 15 * 1000,
     };
@@ -71,6 +73,10 @@ static enum fail check_sizes(const struct postgres_settings *settings, char *why
     }
     if (settings->connecting_limit == 0 || (settings->keepalive_ms && settings->ping_timeout_ms == 0)) {
         snprintf(why, why_bytes, "connecting_limit and ping_timeout must be above 0");
+        return FAIL_INVALID;
+    }
+    if (settings->statements_max == 0) {
+        snprintf(why, why_bytes, "statement_cache is 0: a connection keeps at least one prepared statement");
         return FAIL_INVALID;
     }
     if (settings->acquire_timeout_ms == 0 || settings->connect_timeout_ms == 0 || settings->statement_timeout_ms == 0) {

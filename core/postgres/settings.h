@@ -30,6 +30,7 @@ struct postgres_settings {
     unsigned idle_in_transaction_ms;     /* a session that sends nothing for so long is rolled back */
     struct postgres_settings *older;     /* private to pool.c */
     unsigned listen_ping_ms;             /* a listening connection that hears nothing is asked after so long whether it lives */
+    unsigned statements_max;             /* prepared ones kept on each connection */
     bool batches;                        /* quick reads of one loop turn share a pipeline and a Sync (batch.h) */
     enum postgres_front front;
     unsigned dns_ttl_ms;                 /* the addresses of a host name serve so long (name.h) */

@@ -37,6 +37,7 @@ struct sql_call {
     size_t bytes_max;                      /* a larger result ends with 54000; 0: 64 MiB */
     const char *holder;                    /* for people: who asks, such as the name of a route; lives until on_done, or NULL */
     bool read_only;                        /* declared: may be retried, batched, sent to a replica */
+    bool idempotent;                       /* declared: to take effect twice is as good as once */
     bool alone;                            /* shares no round trip with others, however quick it is */
     bool shares_commit;                    /* one commit for those of a turn; each is run again alone if it fails */
     void (*on_done)(struct sql_call *call);
@@ -98,6 +99,9 @@ struct sql_engine_ops {
     void (*session_end)(struct sql_session *session);                 /* the session is gone for the caller at once */
     const struct sql_copy_ops *copy;                                  /* NULL: the engine has no COPY */
     const struct sql_listen_ops *listen;                              /* NULL: no LISTEN */
+    /* For the metrics, on any of the engine's loops: a transaction was run again from its beginning, or is held too long. May be NULL. */
+    void (*note_retry)(struct sql_engine *engine, const char *sqlstate, const char *outcome);
+    void (*note_leak)(struct sql_engine *engine, const char *reason);
     /* A statement answered lately, or at least a connection is there: for /readyz. why is filled otherwise. */
     bool (*is_ready)(struct sql_engine *engine, char *why, size_t why_bytes);
     void (*report)(struct sql_engine *engine, struct sql_report *report);

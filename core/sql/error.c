@@ -23,6 +23,7 @@ static const struct rule rules[] = {
     { "23514", 422, false }, /* check_violation */
     { "22", 422, false },    /* data exceptions; the caller makes 22P02 of a path parameter a 400 */
     { "25006", 503, false }, /* read_only_sql_transaction: the wrong host, or a file that cannot be written */
+    { "40000", 503, true },  /* transaction_rollback: a COMMIT whose answer was lost, and which was aborted */
     { "40001", 503, true },  /* serialization_failure */
     { "40P01", 503, true },  /* deadlock_detected */
     { "42501", 403, false }, /* insufficient_privilege */
@@ -62,11 +63,13 @@ bool sql_error_is(const struct sql_error *error, const char *sqlstate)
 int sql_error_status(const struct sql_error *error)
 {
     const struct rule *rule = rule_of(error);
+    if (error->again)
+        return 503; /* a stale plan in a transaction that nobody ran again */
     return rule ? rule->status : 500;
 }
 
 bool sql_error_is_transient(const struct sql_error *error)
 {
     const struct rule *rule = rule_of(error);
-    return rule && rule->is_transient;
+    return error->again || (rule && rule->is_transient);
 }

@@ -15,6 +15,7 @@ struct sql_error {
     char text[256];            /* primary message, for the log */
     char detail[256];
     char constraint[64];       /* name of the constraint, or column, where known */
+    bool again;                /* nothing of its transaction has taken place, and run again from the beginning it may succeed */
     bool sent;                 /* the statement may have reached the server: its outcome is unknown on connection loss */
 };
 

@@ -222,12 +222,12 @@ static enum sql_verb verb_of(struct str word)
         enum sql_verb verb;
     } verbs[] = {
 #define VERB(name) { { #name, sizeof #name - 1 }, SQL_VERB_##name }
-        VERB(SELECT), VERB(VALUES),   VERB(TABLE),   VERB(WITH),      VERB(INSERT),  VERB(UPDATE),
-        VERB(DELETE), VERB(MERGE),    VERB(REPLACE), VERB(BEGIN),     VERB(START),   VERB(COMMIT),
-        VERB(END),    VERB(ROLLBACK), VERB(ABORT),   VERB(SAVEPOINT), VERB(RELEASE), VERB(PRAGMA),
-        VERB(VACUUM), VERB(ATTACH),   VERB(DETACH),  VERB(EXPLAIN),   VERB(SHOW),    VERB(SET),
-        VERB(COPY),   VERB(CALL),     VERB(DO),      VERB(LISTEN),    VERB(NOTIFY),  VERB(LOCK),
-        VERB(CREATE), VERB(ALTER),    VERB(DROP),    VERB(TRUNCATE),  VERB(ANALYZE), VERB(REINDEX),
+        VERB(SELECT),  VERB(VALUES),    VERB(TABLE),   VERB(WITH),       VERB(INSERT), VERB(UPDATE),   VERB(DELETE),
+        VERB(MERGE),   VERB(REPLACE),   VERB(BEGIN),   VERB(START),      VERB(COMMIT), VERB(END),      VERB(ROLLBACK),
+        VERB(ABORT),   VERB(SAVEPOINT), VERB(RELEASE), VERB(PRAGMA),     VERB(VACUUM), VERB(ATTACH),   VERB(DETACH),
+        VERB(EXPLAIN), VERB(SHOW),      VERB(SET),     VERB(COPY),       VERB(CALL),   VERB(DO),       VERB(LISTEN),
+        VERB(NOTIFY),  VERB(LOCK),      VERB(CREATE),  VERB(ALTER),      VERB(DROP),   VERB(TRUNCATE), VERB(ANALYZE),
+        VERB(REINDEX), VERB(RESET),     VERB(DISCARD), VERB(DEALLOCATE),
 #undef VERB
     };
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

@@ -249,7 +249,7 @@ static void a_killed_busy_read_is_run_again_and_a_write_is_not(void **state)
         "select nextval('pool_spec_runs'), pg_sleep(case last_value when 1 then 5 else 0 end) from pool_spec_runs",
         true);
     ask(&write, "insert into pool_spec select 1 from pg_sleep(5)", false);
-    turn_until(2000, outside_int("select count(*) from pg_stat_activity where state = 'active' and " OURS) == 2);
+    turn_until(2000, outside_int("select count(*) from pg_stat_activity where wait_event = 'PgSleep' and " OURS) == 2);
     outside("select pg_terminate_backend(pid, 1000) from pg_stat_activity where state = 'active' and " OURS);
     expect_ok(&read);
     assert_int_equal(sql_rows_cell(read.call.rows, 0, 0).integer, 2);

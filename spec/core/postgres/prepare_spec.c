@@ -15,7 +15,7 @@ static struct postgres_prepared_cache cache;
 static int set_up(void **state)
 {
     (void)state;
-    postgres_prepare_init(&cache);
+    postgres_prepare_init(&cache, POSTGRES_PREPARED_MAX);
     return 0;
 }
 
@@ -29,7 +29,7 @@ static int tear_down(void **state)
 
 static struct postgres_prepared *find(const char *text)
 {
-    return postgres_prepare_find(&cache, str_of(text), siphash(text, strlen(text)));
+    return postgres_prepare_find(&cache, str_of(text), siphash(text, strlen(text)), /* scope= */ 0, /* fresh= */ false);
 }
 
 static struct postgres_prepared *find_sent(const char *text)
@@ -110,7 +110,8 @@ static void discard_all_forgets_them_all(void **state)
     find_sent("select 1");
     find_sent("select 2");
     postgres_prepare_drop(&cache, find("select 2"), /* exists= */ true);
-    postgres_prepare_forget_all(&cache);
+    postgres_prepare_drop_all(&cache); /* on its way */
+    postgres_prepare_forget_evicted(&cache);
     assert_int_equal(cache.count, 0);
     assert_false(postgres_prepare_next_evicted(&cache, name));
     assert_false(find("select 1")->is_sent);

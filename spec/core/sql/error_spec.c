@@ -13,10 +13,10 @@ static void a_state_becomes_a_status(void **state)
     } cases[] = {
         { "23505", 409, false }, { "23503", 409, false }, { "23502", 422, false }, { "23514", 422, false },
         { "23P01", 409, false }, { "22P02", 422, false }, { "22003", 422, false }, { "25006", 503, false },
-        { "40001", 503, true },  { "40P01", 503, true },  { "42501", 403, false }, { "53100", 503, true },
-        { "53300", 503, true },  { "57P01", 503, true },  { "57P03", 503, true },  { "08006", 503, true },
-        { "57014", 504, false }, { "55P03", 503, true },  { "42601", 500, false }, { "XX000", 500, false },
-        { "23000", 500, false }, { "40002", 500, false }, { "", 500, false },
+        { "40000", 503, true },  { "40001", 503, true },  { "40P01", 503, true },  { "42501", 403, false },
+        { "53100", 503, true },  { "53300", 503, true },  { "57P01", 503, true },  { "57P03", 503, true },
+        { "08006", 503, true },  { "57014", 504, false }, { "55P03", 503, true },  { "42601", 500, false },
+        { "XX000", 500, false }, { "23000", 500, false }, { "40002", 500, false }, { "", 500, false },
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct sql_error error = { 0 };
