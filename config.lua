@@ -64,11 +64,13 @@ return {
 --  database = {
 --    -- The SQLite file; false: none. Default: this, or false when postgres is given.
 --    sqlite = {
---      path         = "registry.db",  -- the file; relative to the folder of this configuration
---      create       = true,           -- make the file where it is missing
---      readers      = 2,              -- threads that read; one more writes (1 to 64)
---      busy_timeout = "5s",           -- how long to wait for a lock another program holds (at most 1m)
---      queue_max    = 1000,           -- statements that may wait; over it: 503 (1 to 100000)
+--      path           = "registry.db",  -- the file; relative to the folder of this configuration
+--      create         = true,           -- make the file where it is missing
+--      readers        = 2,              -- threads that read; one more writes (1 to 64)
+--      busy_timeout   = "5s",           -- how long to wait for a lock another program holds (at most 1m)
+--      queue_max      = 1000,           -- statements that may wait; over it: 503 (1 to 100000)
+--      leak_threshold = "30s",          -- a transaction open for longer is logged, with where it was begun; 0s: none
+--      leak_reclaim   = false,          -- roll it back, too
 --    },
 --    -- The PostgreSQL server; false: none. Default: false.
 --    postgres = {
@@ -94,7 +96,10 @@ return {
 --        keepalive           = "30s",  -- an idle connection is asked whether it lives after it; 0s: never (0s to 1h)
 --        ping_timeout        = "1s",   -- for the answer to that; over it: closed (10ms to 1m)
 --        statement_timeout   = "30s",  -- for one statement (10ms to 1h)
+--        statement_cache     = 200,    -- prepared statements each connection keeps (1 to 10000)
 --        idle_in_transaction = "10s",  -- a transaction that does nothing is rolled back after it (100ms to 1h)
+--        leak_threshold      = "30s",  -- a transaction open for longer is logged, with where it was begun; 0s: none
+--        leak_reclaim        = false,  -- roll it back, too
 --        batch               = true,   -- statements of one moment share round trips; false: each goes alone
 --      },
 --    },

@@ -51,7 +51,7 @@ static int nap_done(lua_State *L, int status, lua_KContext context)
 }
 
 /* cx.sleep(ms or "1s"). The nap is userdata on the sleeping coroutine's stack. */
-static int cx_sleep(lua_State *L)
+int cx_sleep(lua_State *L)
 {
     uint64_t ms = 0;
     if (!value_duration(L, 1, &ms))

@@ -262,6 +262,7 @@ static bool shares_commit(const struct task *task, const struct db_op *op)
 static int run_alone(lua_State *L, const char *what, enum db_want want)
 {
     struct sql_engine *engine = check_engine(L);
+    const struct db_value *db = lua_touserdata(L, 1);
     struct task *task = task_may_wait(L, what);
     struct db_op *op = db_op_take(L, task);
     op->want = want;
@@ -269,6 +270,7 @@ static int run_alone(lua_State *L, const char *what, enum db_want want)
     op->call.timeout_ms = task_left_ms(task, 0);
     op->call.read_only = is_read(task, op);
     op->call.holder = task->route ? task->route->name : NULL;
+    op->call.idempotent = db->is_idempotent;
     op->call.alone = task->route && task->route->is_alone;
     op->call.shares_commit = shares_commit(task, op);
     sql_run(engine, &op->call);
@@ -312,6 +314,24 @@ static int db_blob(lua_State *L)
     udata_new(L, UD_BLOB, 1, 1);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
+    return 1;
+}
+
+/* cx.db:with{ idempotent = true } -> a cx.db whose one, rows and exec may take effect twice, and so are sent once more when their
+ * connection is lost and nobody knows whether they did */
+static int db_with(lua_State *L)
+{
+    udata_check(L, 1, UD_DB);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_pushnil(L);
+    while (lua_next(L, 2)) {
+        lua_pop(L, 1);
+        if (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "idempotent") != 0)
+            return luaL_error(L, "cx.db:with knows idempotent, and no option '%s'", luaL_tolstring(L, -1, NULL));
+    }
+    lua_getfield(L, 2, "idempotent");
+    struct db_value *db = udata_new(L, UD_DB, sizeof *db, 0);
+    db->is_idempotent = lua_toboolean(L, -2);
     return 1;
 }
 
@@ -432,6 +452,8 @@ static int pipe_filled(lua_State *L, int status, lua_KContext context)
 static int db_pipeline(lua_State *L)
 {
     check_engine(L);
+    if (((const struct db_value *)lua_touserdata(L, 1))->is_idempotent)
+        return luaL_error(L, "idempotent is for statements that stand alone, not for a pipeline");
     luaL_checktype(L, 2, LUA_TFUNCTION);
     struct db_pipe *pipe = udata_new(L, UD_PIPE, sizeof *pipe, 1);
     pipe->vm = vm_of(L);
@@ -447,14 +469,15 @@ static int db_pipeline(lua_State *L)
 
 /* --- open --------------------------------------------------------------------------------------------------------- */
 
-void bind_db_push(lua_State *L) { udata_new(L, UD_DB, 1, 0); }
+void bind_db_push(lua_State *L) { udata_new(L, UD_DB, sizeof(struct db_value), 0); }
 
 void bind_db_open(lua_State *L)
 {
     static const luaL_Reg none[] = { { NULL, NULL } };
     static const luaL_Reg methods[] = {
-        { "one", db_one },   { "rows", db_rows },         { "exec", db_exec },     { "begin", tx_begin },
-        { "blob", db_blob }, { "pipeline", db_pipeline }, { "notify", db_notify }, { NULL, NULL },
+        { "one", db_one },       { "rows", db_rows }, { "exec", db_exec },
+        { "begin", tx_begin },   { "blob", db_blob }, { "pipeline", db_pipeline },
+        { "notify", db_notify }, { "with", db_with }, { NULL, NULL },
     };
     static const luaL_Reg pipe_methods[] = {
         { "one", pipe_one }, { "rows", pipe_rows }, { "exec", pipe_exec }, { NULL, NULL }

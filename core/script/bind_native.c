@@ -6,6 +6,7 @@
 #include "script/failure.h"
 #include "script/handler.h"
 #include "script/listen.h"
+#include "script/retry.h"
 #include "script/state.h"
 #include "script/value.h"
 #include "sql/statement.h"
@@ -276,6 +277,9 @@ static int open_native(lua_State *L)
         { "statement", native_statement },
         { "load_plugin_chunk", sandbox_load },
         { "traceback", task_traceback },
+        { "sleep", cx_sleep },
+        { "rerun", retry_rerun },
+        { "rerun_ended", retry_ended },
         { NULL, NULL },
     };
     luaL_newlib(L, functions);

@@ -1,7 +1,7 @@
 /* bind_tx.c - transactions: cx.db:begin() and what one does with it.
  *
  *   EMPTY -> OPEN   [the lease came]
- *   OPEN  -> OVER   [commit, rollback, __close, __gc, or the end of the task]
+ *   OPEN  -> OVER   [commit, rollback, __close, __gc, the end of the task, or leak_reclaim]
  *
  * DESIGN  The userdata is made first and the session taken into it the moment the engine grants it, so there is no point
  *         where nobody owns it. Ending a session rolls back what is open, at once and without a wait: __close never waits.
@@ -20,6 +20,7 @@
 static void tx_end(struct db_tx *tx)
 {
     task_let_go(&tx->held);
+    leak_end(&tx->watch);
     if (tx->session)
         sql_session_end(tx->session);
     tx->session = NULL;
@@ -29,7 +30,7 @@ static void remember_lost(struct task *task, const struct db_tx *tx, bool leaked
 {
     if (!tx->wrote)
         return;
-    snprintf(task->lost_tx_where, sizeof task->lost_tx_where, "%s", tx->where);
+    leak_write(&tx->watch.stack, task->lost_tx_where);
     task->lost_tx = task->lost_tx_where;
     task->tx_leaked |= leaked;
 }
@@ -38,9 +39,29 @@ static void remember_lost(struct task *task, const struct db_tx *tx, bool leaked
 static void tx_forgotten(struct task *task, struct task_held *held)
 {
     struct db_tx *tx = LIST_ENTRY(held, struct db_tx, held);
-    if (tx->session)
+    if (tx->session) {
         remember_lost(task, tx, /* leaked= */ true);
+        leak_tell(task, &tx->watch, "request");
+    }
     tx_end(tx);
+}
+
+static void set_reclaimed(const struct script_vm *vm, struct sql_error *error)
+{
+    sql_error_set(error, "25P03", "the transaction was rolled back: it was open for longer than leak_threshold, %u ms",
+                  (unsigned)vm->leak_threshold_ms);
+}
+
+/* It was held for too long. A COMMIT that runs is let run: cut off, nobody could tell what became of it. */
+static bool tx_reclaim(struct leak_watch *watch)
+{
+    struct db_tx *tx = LIST_ENTRY(watch, struct db_tx, watch);
+    if (tx->is_committing)
+        return false;
+    tx->is_reclaimed = true;
+    remember_lost(tx->task, tx, /* leaked= */ true);
+    tx_end(tx);
+    return true;
 }
 
 /* --- begin -------------------------------------------------------------------------------------------------------- */
@@ -56,6 +77,8 @@ static void on_lease(struct sql_lease *lease)
 {
     struct db_op *op = lease->arg;
     op->tx->session = lease->fail ? NULL : lease->session;
+    if (op->tx->session)
+        leak_begin(op->tx->task, &op->tx->watch);
     task_wake(&op->wait);
 }
 
@@ -95,17 +118,20 @@ static unsigned read_options(lua_State *L, bool *read_only)
 
 int tx_begin(lua_State *L)
 {
-    udata_check(L, 1, UD_DB);
+    const struct db_value *db = udata_check(L, 1, UD_DB);
     struct script_vm *vm = vm_of(L);
+    if (db->is_idempotent)
+        return luaL_error(
+            L,
+            "idempotent is for statements that stand alone; db:transaction(fn, { idempotent = true }) runs fn again");
     if (!vm->services.sql)
         return luaL_error(L, "cx.db: there is no database in this VM");
     bool read_only = false;
     unsigned timeout_ms = read_options(L, &read_only);
     struct task *task = task_may_wait(L, "cx.db:begin");
-    luaL_where(L, 1);
     struct db_tx *tx = udata_new(L, UD_TX, sizeof *tx, 1);
-    struct str where = value_str(L, -2); /* "file:line: " */
-    snprintf(tx->where, sizeof tx->where, "%.*s", (int)(where.len > 2 ? where.len - 2 : 0), where.data);
+    leak_take(L, &tx->watch.stack);
+    tx->watch.reclaim = tx_reclaim;
     tx->task = task;
     tx->timeout_ms = timeout_ms;
     tx->read_only = read_only;
@@ -127,6 +153,11 @@ int tx_begin(lua_State *L)
 static struct db_tx *check_open(lua_State *L)
 {
     struct db_tx *tx = udata_check(L, 1, UD_TX);
+    if (tx->is_reclaimed) {
+        struct sql_error error = { .sqlstate = "" };
+        set_reclaimed(vm_of(L), &error);
+        failure_raise(L, FAIL_SQL, &error);
+    }
     if (!tx->session)
         luaL_error(L, "this transaction is over");
     if (tx->task != task_of(L))
@@ -146,6 +177,10 @@ static int run_done(lua_State *L, int status, lua_KContext context)
 {
     struct db_op *op = (struct db_op *)context;
     op->tx->failed |= op->call.fail != FAIL_OK;
+    if (op->call.fail && op->tx->is_reclaimed) {
+        op->call.fail = FAIL_SQL;
+        set_reclaimed(op->vm, &op->call.error);
+    }
     return db_op_done(L, status, context);
 }
 
@@ -215,6 +250,7 @@ static int tx_commit(lua_State *L)
     op->want = DB_EXEC;
     op->call.text = STR("commit");
     op->verb = SQL_VERB_COMMIT;
+    tx->is_committing = true;
     start(tx, task, op);
     return task_await(L, &op->wait, commit_done);
 }
@@ -256,8 +292,10 @@ static int tx_close(lua_State *L)
 static int tx_gc(lua_State *L)
 {
     struct db_tx *tx = lua_touserdata(L, 1);
-    if (tx->session)
+    if (tx->session) {
         remember_lost(tx->task, tx, /* leaked= */ true);
+        leak_tell(tx->task, &tx->watch, "collected");
+    }
     if (tx->task)
         tx_end(tx);
     return 0;

@@ -15,6 +15,10 @@
 #define DB_PARAMS_HERE 16
 #define DB_PARAMS_MAX 1000
 
+/* cx.db */
+struct db_value {
+    bool is_idempotent;                   /* of with{ idempotent = true } */
+};
 enum db_want { DB_ONE, DB_ROWS, DB_EXEC };
 struct db_pipe;
 struct script_copy;
@@ -29,7 +33,9 @@ struct db_tx {
     bool failed;                          /* a statement failed: only rollback is left */
     bool read_only;
     bool wrote;                           /* never where it is read_only: then nothing can be lost */
-    char where[96];                       /* it was begun */
+    bool is_committing;
+    bool is_reclaimed;                    /* it was open for too long */
+    struct leak_watch watch;              /* knows where it was begun */
 };
 
 struct db_op {

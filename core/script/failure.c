@@ -1,4 +1,4 @@
-/* failure.c - what the world refused, as a Lua value that is raised: fields kind, text, sqlstate, constraint, detail, retry. */
+/* failure.c - what the world refused, as a Lua value that is raised: fields kind, text, sqlstate, constraint, detail, retry, again, status. */
 #include "script/failure.h"
 
 #include "script/state.h"
@@ -98,8 +98,9 @@ const char *failure_words(lua_State *L, int index)
     return kinds[lua_isnoneornil(L, index)];
 }
 
-enum { KEY_KIND = 1, KEY_TEXT, KEY_SQLSTATE, KEY_CONSTRAINT, KEY_DETAIL, KEY_RETRY, KEY_STATUS };
-static const char *const keys[] = { "", "kind", "text", "sqlstate", "constraint", "detail", "retry", "status", NULL };
+enum { KEY_KIND = 1, KEY_TEXT, KEY_SQLSTATE, KEY_CONSTRAINT, KEY_DETAIL, KEY_RETRY, KEY_AGAIN, KEY_STATUS };
+static const char *const keys[] = { "",       "kind",  "text",  "sqlstate", "constraint",
+                                    "detail", "retry", "again", "status",   NULL };
 
 static int push_or_nil(lua_State *L, const char *text)
 {
@@ -120,6 +121,7 @@ static int failure_index(lua_State *L)
     case KEY_CONSTRAINT: return push_or_nil(L, failure->error.constraint);
     case KEY_DETAIL: return push_or_nil(L, failure->error.detail);
     case KEY_RETRY: lua_pushboolean(L, failure_may_retry(failure)); return 1;
+    case KEY_AGAIN: lua_pushboolean(L, failure->error.again); return 1;
     case KEY_STATUS: lua_pushinteger(L, failure_status(failure)); return 1;
     default: return luaL_error(L, "a failure has no field '%s'", luaL_tolstring(L, 2, NULL));
     }

@@ -1,4 +1,5 @@
-/* failure.h - what the world refused, as a Lua value that is raised: fields kind, text, sqlstate, constraint, detail, retry.
+/* failure.h - what the world refused, as a Lua value that is raised: fields kind, text, sqlstate, constraint, detail, retry,
+ * again (its transaction was undone through no fault of its own), status.
  *
  * Uncaught it becomes a problem: its SQLSTATE decides the status (sql/error.h), the other kinds are 503 or 504.
  */

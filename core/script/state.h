@@ -16,6 +16,7 @@
 #include "script/memory.h"
 #include "script/task.h"
 #include "script/vm.h"
+#include "sql/retry.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -37,6 +38,11 @@ struct script_vm {
     struct script_memory memory;
     struct script_main { struct task task; } main;   /* of the main coroutine */
     struct list idle, running;                        /* tasks */
+    struct list held;                                 /* open transactions, oldest first, see leak.c */
+    struct timer leak_timer;
+    uint64_t leak_threshold_ms;                       /* 0: none is too long */
+    bool leak_reclaim;
+    struct sql_retry_budget retries;
     struct list ops;                                  /* idle database operations, see bind_db.c */
     struct list reads, lost_reads;                    /* idle and lost cache operations, see bind_cache.c */
     unsigned idle_count, running_count, tasks_max;
@@ -116,6 +122,8 @@ int script_ask(lua_State *L);             /* ask.c: native.ask(host, port, path)
 /* sandbox.c */
 void sandbox_open(lua_State *L);          /* strict globals, closed string metatable */
 int sandbox_load(lua_State *L);           /* native.load_plugin_chunk(text, chunkname, environment) -> function | nil, why */
+/* bind_cx.c: cx.sleep(ms or "1s") */
+int cx_sleep(lua_State *L);
 /* coroutine.c */
 void coroutine_open(lua_State *L);
 /* library.c: the Lua files of the program, from the binary or from $WICK_LUA. */

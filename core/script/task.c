@@ -65,6 +65,8 @@ struct task *task_take(struct script_vm *vm)
     vm->running_count++;
     list_push_back(&vm->running, &task->node);
     task->serial++;
+    if (vm->services.loop)
+        sql_retry_note(&vm->retries, loop_now_ms(vm->services.loop));
     task->timeout_ms = vm->timeout_ms;
     task->may_wait = true;
     return task;

@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "loop/loop.h"
 #include "loop/timer.h"
+#include "script/leak.h"
 
 #include <lua.h>
 
@@ -73,7 +74,7 @@ struct task {
     void (*on_done)(void *arg, struct task *task, bool ok);   /* of tasks without a request; result or error on top of L */
     void *arg;
     const char *lost_tx;              /* where a transaction began that ended without commit, or NULL */
-    char lost_tx_where[96];
+    char lost_tx_where[LEAK_TEXT_BYTES];
     /* of the error on its way up */
     struct buf trace;
     const void *trace_of;             /* identity of the error value; NULL: none kept */

@@ -9,6 +9,7 @@
  * Path:   app > [script/vm] > lua/wick/worker.lua, lua/wick/command.lua
  */
 #include "script/vm.h"
+#include "script/leak.h"
 
 #include "base/clock.h"
 #include "script/handler.h"
@@ -132,6 +133,7 @@ enum fail script_vm_open(const struct script_services *services, struct script_v
     vm->settings = LUA_NOREF;
     list_init(&vm->idle);
     list_init(&vm->running);
+    list_init(&vm->held);
     list_init(&vm->ops);
     list_init(&vm->reads);
     list_init(&vm->lost_reads);
@@ -179,6 +181,7 @@ void script_vm_close(struct script_vm *vm)
     memory_clear(&vm->memory);
     if (vm->services.loop)
         loop_hook_remove(&vm->turn);
+    leak_close(vm);
     bind_db_free(vm);
     bind_cache_free(vm);
     listen_free(vm);
@@ -316,6 +319,7 @@ static void read_limits(struct script_vm *vm)
         vm->timeout_ms = (unsigned)value;
     if (script_setting_int(vm, "cache.ttl", &value) && value > 0)
         vm->ttl_ms = (uint64_t)value;
+    leak_set_up(vm);
 }
 
 enum fail script_vm_boot(struct script_vm *vm, struct str settings_json, char *why, size_t why_bytes)

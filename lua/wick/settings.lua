@@ -79,8 +79,10 @@ local sqlite = S.record({
   readers = S.int64 { default = 2, min = 1, max = 64, doc = "threads that read; one more writes" },
   busy_timeout = S.duration { default = "5s", max = "1m", doc = "how long to wait for a lock another program holds" },
   queue_max = S.int64 { default = 1000, min = 1, max = 100000, doc = "statements that may wait; over it: 503" },
+  leak_threshold = S.duration { default = "30s", doc = "a transaction open for longer is logged, with where it was begun; 0s: none" },
+  leak_reclaim = S.boolean { default = false, doc = "roll it back, too" },
   create = S.boolean { default = true, doc = "make the file where it is missing" },
-}, { order = { "path", "create", "readers", "busy_timeout", "queue_max" }, doc = "The SQLite file." })
+}, { order = { "path", "create", "readers", "busy_timeout", "queue_max", "leak_threshold", "leak_reclaim" }, doc = "The SQLite file." })
 
 local pool = S.record({
   min_size = S.int64 { default = 5, min = 0, max = 1000, doc = "connections kept open" },
@@ -99,13 +101,17 @@ local pool = S.record({
   ping_timeout = S.duration { default = "1s", min = "10ms", max = "1m", doc = "for the answer to that; over it: closed" },
   max_waiting = S.int64 { default = 1000, min = 0, max = 100000, doc = "requests that may wait for a connection; over it: 503" },
   statement_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for one statement" },
+  leak_threshold = S.duration { default = "30s", doc = "a transaction open for longer is logged, with where it was begun; 0s: none" },
+  leak_reclaim = S.boolean { default = false, doc = "roll it back, too" },
+  statement_cache = S.int64 { default = 200, min = 1, max = 10000, doc = "prepared statements each connection keeps" },
   batch = S.boolean { default = true, doc = "statements of one moment share round trips; false: each goes alone" },
   idle_in_transaction = S.duration {
     default = "10s", min = "100ms", max = "1h", doc = "a transaction that does nothing is rolled back after it",
   },
 }, {
   order = { "min_size", "max_size", "autosize", "share", "max_waiting", "acquire_timeout", "connect_timeout", "connecting_limit",
-    "idle_timeout", "max_lifetime", "max_uses", "keepalive", "ping_timeout", "statement_timeout", "idle_in_transaction", "batch" },
+    "idle_timeout", "max_lifetime", "max_uses", "keepalive", "ping_timeout", "statement_timeout", "statement_cache",
+    "idle_in_transaction", "leak_threshold", "leak_reclaim", "batch" },
   default = {}, doc = "Connections to PostgreSQL.",
   check = function(value)
     if value.min_size > value.max_size then

@@ -42,6 +42,22 @@ return {
         end)
         return { n = n, tries = tries }
       end },
+    { "POST", "/again", name = "again", handler = function(req, cx)
+        local tries = 0
+        local rows = cx.db:transaction(function(tx)
+          tries = tries + 1
+          tx:exec "update counters set n = n + 1 where id = 1"
+          if tries == 1 then tx:one "select pg_sleep(s) from naps" end
+          return #tx:rows "select * from altered"
+        end)
+        return { tries = tries, rows = rows }
+      end },
+    { "POST", "/once", name = "once", handler = function(req, cx)
+        return cx.db:exec "insert into counted(i) select 1 from pg_sleep(2)"
+      end },
+    { "POST", "/twice", name = "twice", handler = function(req, cx)
+        return cx.db:with { idempotent = true }:exec "insert into counted(i) select 1 from pg_sleep(2)"
+      end },
     { "POST", "/transaction", name = "transaction", handler = function(req, cx)
         local tx <close> = cx.db:begin()
         tx:exec "insert into things(name, size) values ('unfinished', 1)"
@@ -56,6 +72,10 @@ local schema = [[
 create table if not exists things (id uuid primary key default gen_random_uuid(), name text not null unique, size int check (size >= 0));
 create table if not exists counters (id int primary key, n int not null);
 insert into counters values (1, 0) on conflict do nothing;
+create table if not exists altered(i int);
+create table if not exists counted(i int);
+create table if not exists naps(s float);
+insert into naps select 0 where not exists (select from naps);
 ]]
 
 describe("when PostgreSQL", function()
@@ -318,6 +338,39 @@ describe("when PostgreSQL", function()
     end
     assert.equal("2", postgres:query "select n from counters where id = 1")
     assert.equal(3, tries)
+  end)
+
+  it("loses a connection, what may be run again is run again, and nothing else is", function()
+    start():wait_until_ready()
+    local function ended(path, pattern)
+      local conn = under_way("POST", path, pattern)
+      postgres:query "select pg_terminate_backend(pid) from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()"
+      local response = assert(conn:response())
+      conn:close()
+      return response
+    end
+    postgres:query "update counters set n = 0"
+    postgres:query "update naps set s = 3"
+    assert.same({ tries = 2, rows = 0 }, ended("/again", "select pg_sleep(%"):json())
+    assert.equal("1", postgres:query "select n from counters where id = 1")
+    assert.equal(503, ended("/once", "insert into counted%").status)
+    assert.equal("0", postgres:query "select count(*) from counted")
+    assert.equal(200, ended("/twice", "insert into counted%").status)
+    assert.equal("1", postgres:query "select count(*) from counted")
+  end)
+
+  it("has its tables changed, a transaction is run again once", function()
+    start():wait_until_ready()
+    postgres:query "update naps set s = 0"
+    for _ = 1, 8 do server:request("POST", "/again") end
+    postgres:query "update naps set s = 3"
+    local conn = under_way("POST", "/again", "select pg_sleep(%")
+    postgres:query "alter table altered add column j text"
+    local response = assert(conn:response()):json()
+    conn:close()
+    assert.is_true(response.tries <= 2)
+    postgres:query "update naps set s = 0"
+    for _ = 1, 8 do assert.is_true(server:request("POST", "/again"):json().tries <= 2) end
   end)
 
   it("works for a client that leaves, its statement is cancelled within 200 ms", function()

@@ -230,7 +230,7 @@ static void a_function_runs_in_a_transaction(void **state)
     assert_answer(&world, "POST /add", "", "200 [1,true,3]");
     assert_has(world_ask(&world, "POST /fail", ""), "500 ");
     assert_has(world_log(&world), "in local 'fn'");
-    assert_answer(&world, "POST /retry", "", "200 [3,\"40001\"]");
+    assert_answer(&world, "POST /retry", "", "200 [4,\"40001\"]");
     assert_answer(&world, "GET /count", NULL, "200 1");
     world_close(&world);
 }

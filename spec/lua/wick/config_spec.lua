@@ -41,7 +41,9 @@ describe("config", function()
       assert.is_nil(problem)
       assert.equal("[::1]:80", settings.listen)
       assert.equal("127.0.0.1:9180", settings.admin)
-      assert.same({ path = "a.db", readers = 2, busy_timeout = 5000, queue_max = 1000, create = true }, settings.database.sqlite)
+      assert.same({
+        path = "a.db", readers = 2, busy_timeout = 5000, leak_threshold = 30000, leak_reclaim = false, queue_max = 1000, create = true,
+      }, settings.database.sqlite)
       assert.equal("/etc/wick/", settings.config_folder)
       assert.same({ "accounts", "registry" }, settings.plugins)
       assert.matches("^return", origin.source)
