@@ -8,7 +8,7 @@
  *           suspected -> spent [hook: budget over]             any -> free [the run waits or ends]
  *         A spent task keeps a hook at each instruction until it ends, so that no pcall can swallow the error.
  *         A coroutine has a hook of its own: it gets its resumer's each time, and a suspicion it earned goes on to the resumer.
- *         Where the thread has no pulse every task has the hook for good.
+ *         Where the thread has no pulse every task has the hook for good, at a pace that follows what its instructions take.
  * HOLDS   running is what lua_resume was called with last and has not returned; the look happens on the same thread.
  * Path:   script/task, coroutine > [script/budget] > base/pulse
  */
@@ -16,6 +16,8 @@
 
 #include "base/clock.h"
 #include "script/state.h"
+
+enum { PACE_FIRST = 100, PACE_MOST = 100000, PACE_NS = 100000 };
 
 static void hook(lua_State *L, lua_Debug *ar);
 
@@ -27,10 +29,29 @@ static int count_at_rest(const struct task *task)
 {
     if (task->spent)
         return BUDGET_COUNT_SPENT;
-    return pulse_beats() ? 0 : BUDGET_COUNT_ALWAYS;
+    return pulse_beats() ? 0 : task->vm->budget.pace.count;
 }
 
 bool budget_has_ended(lua_State *L) { return lua_status(L) > LUA_YIELD && count_of(L) == BUDGET_COUNT_SPENT; }
+
+/* --- the pace ----------------------------------------------------------------------------------------------------- */
+
+int budget_pace_begin(struct budget_pace *pace)
+{
+    *pace = (struct budget_pace){ .count = PACE_FIRST };
+    return pace->count;
+}
+
+int budget_pace_next(struct budget_pace *pace, uint64_t now_ns)
+{
+    uint64_t took_ns = pace->seen_ns ? now_ns - pace->seen_ns : PACE_NS;
+    uint64_t count = (uint64_t)pace->count * PACE_NS / (took_ns + 1);
+    if (count > 2 * (uint64_t)pace->count)
+        count = 2 * (uint64_t)pace->count;
+    pace->count = count < BUDGET_COUNT_SUSPECTED ? BUDGET_COUNT_SUSPECTED : count > PACE_MOST ? PACE_MOST : (int)count;
+    pace->seen_ns = now_ns;
+    return pace->count;
+}
 
 /* --- the look ----------------------------------------------------------------------------------------------------- */
 
@@ -89,6 +110,7 @@ static int resume_first(struct task *task, int arguments, int *results)
     struct budget *budget = &vm->budget;
     lua_State *outer = budget->running; /* a loop that turns within a run: specs and closing do so */
     bool was_suspected = budget->is_suspected;
+    budget_pace_begin(&budget->pace);
     if (count_of(task->L) != count_at_rest(task))
         set_hook(task->L, count_at_rest(task));
     budget->is_suspected = false;
@@ -144,8 +166,11 @@ static void hook(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     end_spent(L);
-    task_of(L)->vm->budget.is_suspected = false;
-    set_hook(L, count_at_rest(task_of(L)));
+    struct task *task = task_of(L);
+    task->vm->budget.is_suspected = false;
+    if (!pulse_beats())
+        budget_pace_next(&task->vm->budget.pace, clock_thread_cpu_ns());
+    set_hook(L, count_at_rest(task));
 }
 
 /* While files are loaded there is no budget. */

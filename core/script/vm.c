@@ -23,7 +23,7 @@
 
 enum { MEMORY_MAX = 256 << 20, TASKS_MAX = 10000, CPU_MS = 1000, TIMEOUT_MS = 30000, TTL_MS = 60000, CLOSE_MS = 3000 };
 enum { START_MS = 10 * 60 * 1000, STOP_MS = 10000 }; /* for all plugins of a VM together */
-enum { EXTERNAL_STEP = 1 << 20, LOAD_CPU_MS = 5000, LOAD_HOOK_COUNT = 1000000 };
+enum { EXTERNAL_STEP = 1 << 20, LOAD_CPU_MS = 5000 };
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
@@ -265,8 +265,12 @@ static int run_command(lua_State *L)
 static void load_hook(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
-    if (clock_thread_cpu_ns() - vm_of(L)->load_began_ns < LOAD_CPU_MS * UINT64_C(1000000))
+    struct script_vm *vm = vm_of(L);
+    uint64_t now_ns = clock_thread_cpu_ns();
+    if (now_ns - vm->load_began_ns < LOAD_CPU_MS * UINT64_C(1000000)) {
+        lua_sethook(L, load_hook, LUA_MASKCOUNT, budget_pace_next(&vm->budget.pace, now_ns));
         return;
+    }
     luaL_where(L, 0); /* in a hook, level 0 is the function it interrupts */
     lua_pushfstring(L, "used %d s of CPU time while it was loaded: does it loop for ever?", LOAD_CPU_MS / 1000);
     lua_concat(L, 2);
@@ -280,7 +284,7 @@ int script_vm_command(struct script_vm *vm, int argc, char **argv, const struct 
     if (hooks)
         vm->hooks = *hooks;
     vm->load_began_ns = clock_thread_cpu_ns();
-    lua_sethook(L, load_hook, LUA_MASKCOUNT, LOAD_HOOK_COUNT);
+    lua_sethook(L, load_hook, LUA_MASKCOUNT, budget_pace_begin(&vm->budget.pace));
     lua_pushcfunction(L, with_traceback);
     lua_pushcfunction(L, run_command);
     lua_pushlightuserdata(L, &command);
