@@ -2,8 +2,7 @@
  *
  * PostgreSQL writes records of at most 8 kB, which libpq's buffer always takes whole. Others (YugabyteDB, TLS proxies) write 16 kB
  * ones, of which libpq takes a part: the rest stays decrypted inside of OpenSSL, where poll() does not see it. This proxy makes that
- * happen: it waits until
- * the server has been silent for TLS_PROXY_SILENT_MS or 16 kB are there, and writes them as one record.
+ * happen: it waits until the server has been silent for TLS_PROXY_SILENT_MS or 16 kB are there, and writes them as one record.
  * One thread for each connection; blocking calls and poll are fine there.
  */
 #ifndef SUPPORT_TLS_PROXY_H
@@ -12,6 +11,7 @@
 #include "support/spec.h"
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -37,10 +37,17 @@ struct tls_proxied {
     int held_bytes;
 };
 
+static inline void tls_proxy_hurry(int fd)
+{
+    int yes = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+}
+
 static inline int tls_proxy_dial(int port)
 {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM, 0);
+    tls_proxy_hurry(fd);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
         return fd;
     close(fd);
@@ -125,6 +132,7 @@ static inline void *tls_proxy_listen(void *arg)
     for (int client; (client = accept(proxy->listener, NULL, NULL)) >= 0;) {
         struct tls_proxied *proxied = calloc(1, sizeof *proxied);
         pthread_t thread;
+        tls_proxy_hurry(client);
         proxied->proxy = proxy;
         proxied->client = client;
         proxied->server = -1;

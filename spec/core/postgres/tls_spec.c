@@ -176,6 +176,43 @@ static void results_around_the_sizes_of_buffers_and_records_arrive_whole(void **
     assert_true(atomic_load(&proxy.full_records) > 91 * 4);
 }
 
+/* Rows of 511 bytes on the wire and one that makes up the rest of `bytes`: so libpq has part of a row in its 16 kB when the next record
+ * comes, and leaves the end of that in OpenSSL. Where it is the last one, nothing would ever wake the loop. */
+static void expect_rows(int64_t bytes)
+{
+    struct asked asked = { .is_done = false };
+    int64_t rows = (bytes - 11) / 511, rest = (bytes - 11) % 511;
+    prepare_call(&asked,
+                 "select repeat('y', case i when 0 then $2::int else 500 end) from generate_series($1::int, 0, -1) i",
+                 2);
+    asked.params[0] = (struct sql_value){ .type = SQL_INT, .integer = rows };
+    asked.params[1] = (struct sql_value){ .type = SQL_INT, .integer = rest };
+    asked.call.timeout_ms = slow_ms(3000);
+    sql_run(world.engine, &asked.call);
+    expect_ok(&asked);
+    assert_int_equal(asked.call.rows->row_count, rows + 1);
+    for (int64_t i = 0; i <= rows; i++) {
+        struct str text = sql_rows_cell(asked.call.rows, (size_t)i, 0).text;
+        assert_int_equal(text.len, i == rows ? rest : 500);
+        assert_true(text.len == 0 || (text.data[0] == 'y' && text.data[text.len - 1] == 'y'));
+    }
+    drop_rows(&asked);
+}
+
+static void the_end_of_a_record_that_libpq_left_in_openssl_is_read(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    static const int64_t middles[] = { 8192, 16384, 32768 };
+    open_tls("localhost", "right");
+    for (size_t i = 0; i < COUNT_OF(middles); i++)
+        for (int64_t bytes = middles[i] - 300; bytes <= middles[i] + 100; bytes += 3)
+            expect_rows(bytes);
+    for (int64_t bytes = 81820 - 150; bytes <= 81920 + 10; bytes++)
+        expect_rows(bytes);
+}
+
 static void many_results_in_records_of_16_kb_arrive_whole(void **state)
 {
     (void)state;
@@ -210,6 +247,7 @@ int main(void)
         TEST(a_ca_file_that_is_missing_is_named),
         TEST(a_server_without_tls_is_refused_where_it_is_asked_for),
         TEST(results_around_the_sizes_of_buffers_and_records_arrive_whole),
+        TEST(the_end_of_a_record_that_libpq_left_in_openssl_is_read),
         TEST(many_results_in_records_of_16_kb_arrive_whole),
         cmocka_unit_test(everything_is_given_back),
     };
