@@ -230,6 +230,7 @@ static void binary_goes_through_as_it_is(void **state)
     (void)state;
     if (!needs_server())
         skip();
+    skip_pooled("its temporary table is refused there");
     struct leased leased;
     struct sql_session *session = begin(&leased);
     run_in(session, "insert into copy_spec select g, repeat('z', g) from generate_series(1, 1000) g");
@@ -419,6 +420,7 @@ static void notices_in_the_middle_are_no_error(void **state)
     (void)state;
     if (!needs_server())
         skip();
+    skip_pooled("LISTEN is refused there");
     outside("create or replace function copy_spec_say() returns trigger language plpgsql as $$ begin raise notice 'row "
             "%', new.i; "
             "return new; end $$; create trigger s before insert on copy_spec for each row execute function "
