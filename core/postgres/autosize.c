@@ -3,7 +3,8 @@
  * DESIGN  How many statements a server runs at once with profit depends on what they wait for: a core, a disk, a lock, a neighbour. That
  *         cannot be known from here, but it can be tried. While calls wait, half as many connections more are tried for a moment;
  *         they stay if at least a quarter of that growth came out as throughput (a server that is out of cores gives nothing for them,
- *         and its latency grows instead: the gradient of Netflix' concurrency-limits, measured by work done). A trial that
+ *         and its latency grows instead: the gradient of Netflix' concurrency-limits, measured by work done), and where nearly all
+ *         of it did, the next trial doubles. A trial that
  *         failed is taken back, and the next one waits twice as long. While all stay busy, now and then a quarter fewer are tried:
  *         they are kept unless work is lost, so a neighbour that came, or a pool grown in a storm, is noticed.
  *         When nobody waits the size follows what was in use at most in the last POSTGRES_AUTOSIZE_PEAKS intervals.
@@ -19,6 +20,7 @@
 static const double wait_share = 0.05;     /* waiting longer than this part of the hold time is too long */
 static const double wait_least_s = 0.0002; /* and never mind less than this */
 static const double gain_share = 0.25;     /* of the growth that has to come out as throughput */
+static const double eager_share = 0.7;     /* of it that makes the next growth twice as large */
 static const double loss_share = 0.03;     /* of throughput that fewer connections may cost */
 enum { TRIAL_INTERVALS = 2, QUIET_MIN = 4, LESS_MIN = 16, QUIET_MAX = 120 };
 
@@ -92,6 +94,7 @@ static void back_off(unsigned *left, unsigned *quiet)
 static enum postgres_autosize_reason take_back(struct postgres_autosize *autosize)
 {
     autosize->size = autosize->size_before;
+    autosize->is_eager = false;
     autosize->hold_s = autosize->hold_before_s;
     if (autosize->trial > 0) {
         back_off(&autosize->more_left, &autosize->more_quiet);
@@ -110,10 +113,11 @@ static enum postgres_autosize_reason keep_trial(struct postgres_autosize *autosi
     return POSTGRES_SIZE_KEEP;
 }
 
-static bool is_worth_it(const struct postgres_autosize *autosize)
+static bool is_worth_it(struct postgres_autosize *autosize)
 {
     double gain = autosize->rate_before > 0 ? autosize->leases / autosize->seconds / autosize->rate_before : 2;
     double growth = (double)autosize->size / autosize->size_before;
+    autosize->is_eager = autosize->trial > 0 && gain >= 1 + eager_share * (growth - 1);
     return autosize->trial > 0 ? gain >= 1 + gain_share * (growth - 1) : gain >= 1 - loss_share;
 }
 
@@ -137,7 +141,8 @@ static enum postgres_autosize_reason judge(struct postgres_autosize *autosize,
 static enum postgres_autosize_reason try_more(struct postgres_autosize *autosize,
                                               const struct postgres_autosize_sample *sample, unsigned ceiling)
 {
-    begin_trial(autosize, 1, clamp(autosize->size + (autosize->size + 1) / 2, autosize->size, ceiling), sample);
+    unsigned more = autosize->is_eager ? autosize->size : (autosize->size + 1) / 2;
+    begin_trial(autosize, 1, clamp(autosize->size + more, autosize->size, ceiling), sample);
     return POSTGRES_SIZE_GROW;
 }
 

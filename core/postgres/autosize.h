@@ -36,6 +36,7 @@ struct postgres_autosize {
     unsigned size_before;
     double rate_before, hold_before_s;
     unsigned intervals_left;         /* of the trial, before it is judged */
+    bool is_eager;                   /* the last growth came out as throughput nearly whole: the next one doubles */
     double leases, seconds;          /* of the trial so far */
     unsigned more_left, more_quiet;  /* intervals until more are tried again, doubling with each trial that failed */
     unsigned less_left, less_quiet;  /* the same for fewer */
