@@ -96,7 +96,7 @@ static void forget_outcome(struct sql_call *call)
     sql_rows_free(call->rows);
     call->rows = NULL;
     call->fail = FAIL_OK;
-    call->error = (struct sql_error){ .sent = false };
+    sql_error_clear(&call->error);
 }
 
 static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)

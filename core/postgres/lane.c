@@ -170,7 +170,7 @@ void postgres_lane_adopt(struct postgres_lane *lane, struct sql_call *call)
 {
     call->fail = FAIL_OK;
     call->rows = NULL;
-    call->error = (struct sql_error){ .sent = false };
+    sql_error_clear(&call->error);
     call->loop = lane->loop;
     call->timer = (struct timer){ .loop = NULL };
     call->engine_data[0] = lane;
@@ -206,7 +206,7 @@ void postgres_lane_resubmit(struct postgres_lane *lane, struct sql_call *call, i
         kept = kept % POSTGRES_CALL_REASON + (int)sql_retry_label_number(call->error.sqlstate) * POSTGRES_CALL_REASON;
     call->state = POSTGRES_CALL_TURN | POSTGRES_CALL_ALONE | kept | flags;
     call->fail = FAIL_OK;
-    call->error = (struct sql_error){ .sent = false };
+    sql_error_clear(&call->error);
     call->engine_data[1] = call->engine_data[3] = NULL;
     call->started_ns = 0;
     list_push_back(&lane->again, &call->node);

@@ -82,7 +82,7 @@ static void on_opened(struct postgres_lane *lane, struct postgres_connection *co
     pool->opening_max = pool->opening_max * 2 > limit ? limit : pool->opening_max * 2;
     breaker_worked(&pool->breaker, now_ms);
     pool->hold_until_ms = 0;
-    pool->error = (struct sql_error){ .sent = false };
+    sql_error_clear(&pool->error);
     postgres_pool_unlock(pool);
     if (is_return)
         log_line(LOG_INFO, "database answers again", LOG_TEXT("pool", pool->settings->name));

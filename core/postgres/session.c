@@ -48,7 +48,8 @@ static void on_waited(struct sql_call *waiter)
     struct sql_lease *lease = session->lease;
     lease->engine_data[0] = NULL;
     lease->fail = waiter->fail;
-    lease->error = waiter->error;
+    if (waiter->fail)
+        lease->error = waiter->error;
     lease->session = waiter->fail ? NULL : &session->base;
     if (waiter->fail) {
         session->lane->sessions--;
@@ -67,7 +68,7 @@ void postgres_session_begin(struct postgres_lane *lane, struct sql_engine *engin
 {
     lease->session = NULL;
     lease->loop = lane->loop;
-    lease->error = (struct sql_error){ .sent = false };
+    sql_error_clear(&lease->error);
     struct postgres_session *session = mem_zero(MEM_POSTGRES, sizeof *session);
     lease->engine_data[0] = session;
     if (!session) {
@@ -83,9 +84,10 @@ void postgres_session_begin(struct postgres_lane *lane, struct sql_engine *engin
     session->holder = lease->holder;
     list_init(&session->calls);
     lane->sessions++;
-    session->waiter = (struct sql_call){
-        .text = STR("BEGIN"), .timeout_ms = lease->timeout_ms, .on_done = on_waited, .arg = session
-    };
+    session->waiter.text = STR("BEGIN");
+    session->waiter.timeout_ms = lease->timeout_ms;
+    session->waiter.on_done = on_waited;
+    session->waiter.arg = session;
     postgres_lane_adopt(lane, &session->waiter);
     postgres_lane_submit(lane, &session->waiter, POSTGRES_CALL_LEASE);
 }

@@ -50,7 +50,7 @@ enum fail sql_copy_start(struct sql_session *session, struct sql_copy *copy)
 {
     const struct sql_copy_ops *ops = session->engine->ops->copy;
     const char *why = "";
-    copy->call.error = (struct sql_error){ .sent = false };
+    sql_error_clear(&copy->call.error);
     if (!ops) {
         sql_error_set(&copy->call.error, "0A000", "%s has no COPY; insert the rows, or serve from PostgreSQL",
                       session->engine->ops->dialect);

@@ -19,6 +19,12 @@ struct sql_error {
     bool sent;                 /* the statement may have reached the server: its outcome is unknown on connection loss */
 };
 
+/* Nothing went wrong. It writes five bytes, not all 590: errors are cleared with each call. */
+static inline void sql_error_clear(struct sql_error *error)
+{
+    error->sqlstate[0] = error->text[0] = error->detail[0] = error->constraint[0] = '\0';
+    error->again = error->sent = false;
+}
 void sql_error_set(struct sql_error *error, const char *sqlstate, const char *format, ...) __attribute__((format(printf, 3, 4)));
 bool sql_error_is(const struct sql_error *error, const char *sqlstate);       /* whole, or a class such as "23" */
 /* HTTP status for it (design.md section 6): 409, 422, 503, 403, 504, else 500. */

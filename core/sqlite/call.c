@@ -67,7 +67,7 @@ void sqlite_call_prepare(struct sqlite_engine *engine, struct sql_call *call)
 {
     assert(loop_here() && call->on_done && (call->params || call->param_count == 0));
     call->fail = FAIL_OK;
-    call->error = (struct sql_error){ 0 };
+    sql_error_clear(&call->error);
     call->rows = NULL;
     call->loop = loop_here();
     list_init(&call->node);
@@ -216,7 +216,7 @@ static void lease_prepare(struct sqlite_engine *engine, struct sql_lease *lease)
 {
     assert(loop_here() && lease->on_lease);
     lease->fail = FAIL_OK;
-    lease->error = (struct sql_error){ 0 };
+    sql_error_clear(&lease->error);
     lease->session = NULL;
     lease->loop = loop_here();
     list_init(&lease->node);

@@ -70,7 +70,7 @@ static void requeue(struct group *group, struct list *done)
         struct sql_call *call = LIST_ENTRY(node, struct sql_call, node);
         sql_rows_free(call->rows);
         call->rows = NULL;
-        call->error = (struct sql_error){ 0 };
+        sql_error_clear(&call->error);
         call->fail = FAIL_OK;
         if (engine->is_forced) {
             call->fail = sqlite_stop_set(SQLITE_STOP_CLOSE, &call->error);
