@@ -1,6 +1,7 @@
 /* TLS: the server must be the one that is meant, and no byte is left lying in OpenSSL. */
 #include "world.h"
 
+#include "support/servers.h"
 #include "support/tls_proxy.h"
 
 static char folder[200];
@@ -236,6 +237,62 @@ static void many_results_in_records_of_16_kb_arrive_whole(void **state)
     }
 }
 
+/* --- a server that speaks TLS itself --- */
+
+/* A key belongs to the one who runs the server: us, or the user postgres where we are root. */
+static void start_tls_server(char *dir, size_t bytes, int *port)
+{
+    char command[700], arguments[900], value[16] = "";
+    servers_folder(dir, bytes, "tls-server");
+    snprintf(
+        command, sizeof command,
+        "cd %s && cp server.key own.key && { [ \"$(id -u)\" != 0 ] || chown postgres own.key; } && chmod 600 own.key",
+        folder);
+    assert_int_equal(system(command), 0);
+    snprintf(arguments, sizeof arguments,
+             "postgres start %s --set=ssl=on --set=ssl_cert_file=%s/server.pem --set=ssl_key_file=%s/own.key", dir,
+             folder, folder);
+    servers_run(arguments, "port", value, sizeof value);
+    *port = atoi(value);
+}
+
+static void check_cancel(void)
+{
+    struct asked asked = { .is_done = false };
+    prepare_call(&asked, "select pg_sleep(20)", 0);
+    asked.call.timeout_ms = slow_ms(100);
+    sql_run(world.engine, &asked.call);
+    expect_error(&asked, FAIL_TIMEOUT, "57014");
+    turn_until(
+        1000, strcmp(run("select count(*) from pg_stat_activity where query like 'select pg_sl%' and state = 'active'"),
+                     "0") == 0);
+}
+
+static void a_server_that_speaks_tls_itself_answers_and_is_cancelled(void **state)
+{
+    (void)state;
+    if (!needs_server() || !servers_are_there())
+        skip();
+    char dir[200], url[512];
+    int port = 0;
+    start_tls_server(dir, sizeof dir, &port);
+    snprintf(url, sizeof url,
+             "host=localhost port=%d user=wick password=wick dbname=wick sslmode=verify-full sslrootcert=%s/right.pem",
+             port, folder);
+    open_world_with(settings_for(url));
+    assert_string_equal(run("select ssl::text || version from pg_stat_ssl where pid = pg_backend_pid()"),
+                        "trueTLSv1.3");
+    for (int64_t bytes = 8100; bytes <= 8300; bytes += 3)
+        expect_echo(bytes);
+    for (int64_t bytes = 81820; bytes <= 81920; bytes += 3)
+        expect_rows(bytes);
+    expect_echo(1000 * 1000);
+    check_cancel();
+    close_world(state);
+    world = (struct world){ .loop = NULL };
+    servers_stop("postgres", dir);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -249,6 +306,7 @@ int main(void)
         TEST(results_around_the_sizes_of_buffers_and_records_arrive_whole),
         TEST(the_end_of_a_record_that_libpq_left_in_openssl_is_read),
         TEST(many_results_in_records_of_16_kb_arrive_whole),
+        TEST(a_server_that_speaks_tls_itself_answers_and_is_cancelled),
         cmocka_unit_test(everything_is_given_back),
     };
     return cmocka_run_group_tests(tests, set_up_group, tear_down_group);
