@@ -1,19 +1,22 @@
 /* log.c - lines for the operator.
  *
  * DESIGN  A line is put together on the stack and leaves in one write under a lock, so lines of threads never mix. What
- *         is too long is cut and marked `truncated=true`; what cannot be written (a full pipe that does not block) is
- *         counted, and the next line that gets through says `lost=3`.
+ *         is too long is cut and marked `truncated=true`; what there is no room for (its reader stalls, base/sink) is
+ *         counted, and the next line that gets through says `lost=3`: no loop ever waits for who reads the log.
  *         Both formats escape alike, as JSON does: ", \, control characters (C1 and U+2028/9 too, terminals and
  *         viewers act on them); bytes that are not UTF-8 become U+FFFD.
  * HOLDS   Nothing a caller passes can end the line or the value it is in.
+ * Path:   everywhere > [base/log] > base/sink
  */
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/sink.h"
 
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -29,17 +32,21 @@ struct line {
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 static enum log_level least_level = LOG_INFO;
 static enum log_format line_format = LOG_LOGFMT;
-static int line_fd = STDERR_FILENO;
+static struct sink sink = SINK_OF(STDERR_FILENO);
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned lines_lost; /* under lock, as is_torn */
 static bool is_torn;        /* the last line left in part */
+static _Atomic uint64_t lines_lost_ever;
 
 void log_setup(enum log_level least, enum log_format format, int fd)
 {
     least_level = least;
     line_format = format;
-    line_fd = fd;
+    sink_close(&sink);
+    sink = sink_open(fd);
 }
+
+uint64_t log_lost(void) { return atomic_load_explicit(&lines_lost_ever, memory_order_relaxed); }
 
 bool log_wants(enum log_level level) { return level >= least_level; }
 
@@ -230,23 +237,25 @@ static void put_end(struct line *line)
 }
 
 /* Under lock. */
+static void lose_line(void)
+{
+    lines_lost++;
+    atomic_fetch_add_explicit(&lines_lost_ever, 1, memory_order_relaxed);
+}
+
+/* Under lock. */
 static void write_line(const struct line *line)
 {
-    if (is_torn && write(line_fd, "\n", 1) != 1) {
-        lines_lost++;
+    if (is_torn && sink_write(&sink, "\n", 1) != 1) {
+        lose_line();
         return;
     }
-    is_torn = false;
-    ssize_t wrote;
-    do {
-        wrote = write(line_fd, line->text, line->len);
-    } while (wrote < 0 && errno == EINTR);
-    if (wrote == (ssize_t)line->len) {
+    size_t wrote = sink_write(&sink, line->text, line->len);
+    is_torn = wrote > 0 && wrote < line->len;
+    if (wrote == line->len)
         lines_lost = 0;
-        return;
-    }
-    lines_lost++;
-    is_torn = wrote > 0;
+    else
+        lose_line();
 }
 
 void log_fields(enum log_level level, const char *message, const struct log_field *fields, size_t count)

@@ -1,8 +1,9 @@
-/* process.c - what the kernel knows of this process, under the names every Prometheus client library uses.
+/* process.c - what the kernel knows of this process, under the names every Prometheus client library uses; and what its log lost.
  *
  * A value that cannot be read is left out. Reads /proc only, which does not block.
  * Path:   metrics/exposition > [metrics/process]
  */
+#include "base/log.h"
 #include "metrics/inner.h"
 
 #include <dirent.h>
@@ -100,4 +101,5 @@ void process_write(struct buf *out)
     write_one(out, "process_max_fds", "gauge", "Maximum number of open file descriptors.", max_fds());
     write_one(out, "process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.",
               started);
+    write_one(out, "wick_log_lost_total", "counter", "Lines of the log that nobody read in time.", (double)log_lost());
 }

@@ -268,6 +268,17 @@ describe("the server", function()
     assert.is_truthy(failed.traceback:find("stack traceback", 1, true))
   end)
 
+  it("serves and stops while nobody reads its log, and tells how many lines were lost", function()
+    local stalled = [[mkfifo "$0/pipe" && { sleep 120 <"$0/pipe" & exec "$@" 2>"$0/pipe"; }]]
+    local dir = process.temp_dir()
+    start({ log = { requests = true }, workers = 2 }, { under = { "sh", "-c", stalled, dir } })
+    local conn, long = connect(), ("x"):rep(4000)
+    for _ = 1, 600 do assert.equal(404, assert(conn:request("GET", "/" .. long)).status) end
+    assert.is_true(server:metric "wick_log_lost_total" > 100)
+    assert.equal(0, (server:stop()))
+    process.run { "rm", "-rf", dir }
+  end)
+
   -- --- many ---
 
   it("needs at most 40 MB with 1,000 open connections", function()
