@@ -42,6 +42,7 @@ enum {
     SERIES_MAX = 10000,
     PREPARE_RETRY_MS = 1000,
     CLOSE_MS = 5000,
+    HURRY_MS = 1000,
     CONFIG_EXIT = 78,
     WHY_BYTES = 2048
 };
@@ -66,6 +67,7 @@ struct app {
     struct timer prepare_timer, watchdog_timer;
     bool is_prepared, is_draining, is_done, is_complained;
     int64_t drain_ms;
+    uint64_t drain_began_ms;
     int exit_code;
     const struct app_words *words;
     char why[WHY_BYTES];
@@ -246,12 +248,22 @@ static void on_worker_quiet(void *arg);
 static void drain(struct app *app)
 {
     app->is_draining = true;
+    app->drain_began_ms = loop_now_ms(app->loop);
     notify_send("STOPPING=1");
     timer_stop(&app->prepare_timer);
     if (app->admin)
         serve_admin_draining(app->admin);
     for (unsigned i = 0; i < app->worker_count; i++)
         worker_drain(app->workers[i], (unsigned)app->drain_ms, app->loop, on_worker_quiet, app);
+}
+
+/* A supervisor and a shell, or SIGINT and SIGTERM from one, may ask at the same time: only who asks again later is in a hurry. */
+static void stop_again(struct app *app, int signum)
+{
+    if (loop_now_ms(app->loop) - app->drain_began_ms < HURRY_MS)
+        return;
+    log_line(LOG_WARN, "stopping now: asked twice", LOG_TEXT("signal", strsignal(signum)));
+    _exit(1);
 }
 
 static void on_signal(void *arg, int signum)
@@ -262,8 +274,8 @@ static void on_signal(void *arg, int signum)
         return;
     }
     if (app->is_draining) {
-        log_line(LOG_WARN, "stopping now: asked twice", LOG_TEXT("signal", strsignal(signum)));
-        _exit(1);
+        stop_again(app, signum);
+        return;
     }
     log_line(LOG_INFO, "stopping: requests under way are finished first", LOG_TEXT("signal", strsignal(signum)),
              LOG_INT("drain_ms", app->drain_ms));

@@ -107,15 +107,26 @@ describe("the server", function()
     assert.is_true(process.now_ms() - before < slow(1500))
   end)
 
-  it("stops at once when it is told twice", function()
+  it("stops at once when it is told again a second later", function()
     start()
     connect():send(http.format("GET", "/endless"))
     process.sleep_ms(50)
     server:signal "sigterm"
-    process.sleep_ms(100)
+    process.sleep_ms(1100)
     assert.is_true(server:is_running())
     server:signal "sigint"
     assert.equal(1, (server.process:wait(3000)))
+  end)
+
+  it("finishes what is under way when two tell it to stop at the same time", function()
+    start()
+    local busy = connect()
+    busy:send(http.format("GET", "/slow"))
+    process.sleep_ms(50)
+    for _, name in ipairs { "sigterm", "sigint", "sigterm" } do server:signal(name) end
+    assert.equal(200, assert(busy:response()).status)
+    assert.equal(0, (server.process:wait(5000)))
+    ends_well()
   end)
 
   it("stops well, however little or much it has done", function()

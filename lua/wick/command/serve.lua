@@ -3,7 +3,7 @@
 local native = require "wick.native"
 
 return {
-  summary = "Serve requests until told to stop (SIGTERM drains, a second one stops now).",
+  summary = "Serve requests until told to stop (SIGTERM drains, one more after at least a second stops now).",
   run = function(args, command)
     local settings = command.load(args)
     if not settings then
