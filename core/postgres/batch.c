@@ -76,13 +76,14 @@ void postgres_batch_end(struct postgres_connection *connection)
         }
 }
 
-static struct postgres_connection *choose(struct postgres_lane *lane)
+static struct postgres_connection *choose(struct postgres_lane *lane, const struct sql_call *call)
 {
     struct postgres_batch *batch = &lane->batch;
     struct postgres_connection *best = least_loaded(batch);
     if ((!best || best->pending_ns > postgres_spread_ns) && batch->count < POSTGRES_BATCH_CONNECTIONS) {
         struct postgres_connection *fresh = postgres_pool_take(lane);
         if (fresh) {
+            postgres_pool_lease(fresh, call);
             share(batch, fresh);
             return fresh;
         }
@@ -111,7 +112,7 @@ bool postgres_batch_add(struct postgres_lane *lane, struct sql_call *call)
 {
     if (atomic_load_explicit(&lane->pool->waiting, memory_order_relaxed))
         return false;
-    struct postgres_connection *connection = choose(lane);
+    struct postgres_connection *connection = choose(lane, call);
     return connection && put(connection, call);
 }
 

@@ -60,7 +60,7 @@ struct postgres_connection {
     uint64_t quiet_since_ms, expires_ms;
     uint64_t heard_ms;                   /* when it was last seen to work */
     unsigned uses;                       /* leases */
-    uint64_t leased_ms, leased_ns;       /* since when it is leased; ns for autosize alone, 0: not measured */
+    uint64_t leased_ns;                  /* since when a call has it; 0: none has, not even where it is looked after (a ping) */
     const char *holder;                  /* of the session that has it, for people; NULL: autocommit */
     struct timer deadline;               /* of opening, and of a ping */
     struct postgres_target target;

@@ -183,7 +183,7 @@ void postgres_gather_start(struct postgres_lane *lane)
             break;
         }
         struct unit unit = { .connection = connection, .is_good = true };
-        connection->user = &postgres_lane_user;
+        postgres_pool_lease(connection, LIST_ENTRY(list_peek(&gather->parked), struct sql_call, node));
         put_parked(&unit);
         send(&unit);
     }

@@ -243,11 +243,7 @@ static void run_alone(struct postgres_connection *connection, struct sql_call *c
 void postgres_lane_start(struct postgres_connection *connection, struct sql_call *call)
 {
     struct postgres_lane *lane = connection->lane;
-    connection->user = &postgres_lane_user;
-    connection->uses++;
-    connection->leased_ms = loop_now_ms(lane->loop);
-    connection->holder = NULL;
-    postgres_sizing_lease(connection, call);
+    postgres_pool_lease(connection, call);
     if (call->state & POSTGRES_CALL_LEASE)
         postgres_session_lease(connection, call);
     else if (call->state & POSTGRES_CALL_GROUP)

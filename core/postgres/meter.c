@@ -137,6 +137,11 @@ void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *poo
     meter->acquire = metric_histogram("wick_pg_pool_acquire_duration_seconds",
                                       "From asking for a connection to having it.", label(&labels, name, NULL, NULL),
                                       METRIC_SECONDS);
+    meter->use = metric_histogram("wick_pg_pool_use_duration_seconds", "From having a connection to giving it back.",
+                                  label(&labels, name, NULL, NULL), METRIC_SECONDS);
+    meter->create = metric_histogram("wick_pg_pool_create_duration_seconds",
+                                     "From looking up the name of a server to being logged in.",
+                                     label(&labels, name, NULL, NULL), METRIC_SECONDS);
     meter->query = metric_histogram("wick_pg_query_duration_seconds", "Statements, waiting for a connection included.",
                                     label(&labels, name, NULL, NULL), METRIC_SECONDS);
     buf_clear(&labels.text);

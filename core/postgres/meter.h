@@ -21,7 +21,7 @@ struct postgres_meter {
     struct postgres_pool *pool;
     struct list node;                    /* of all meters */
     struct metric_gauge *idle, *used, *opening, *size, *limit, *waiters;
-    struct metric_histogram *acquire, *query;
+    struct metric_histogram *acquire, *use, *create, *query;
     struct metric_counter *timeouts, *refused, *failed_to_open, *rows;
     struct metric_counter *sizings[POSTGRES_SIZE_REASONS];
     struct metric_counter *closed[POSTGRES_METER_REASONS];

@@ -71,13 +71,14 @@ static void learn_pace(struct postgres_pool *pool, uint64_t took_ns)
 static void on_opened(struct postgres_lane *lane, struct postgres_connection *connection)
 {
     struct postgres_pool *pool = lane->pool;
-    uint64_t now_ms = loop_now_ms(lane->loop);
+    uint64_t now_ms = loop_now_ms(lane->loop), took_ns = clock_mono_ns() - connection->started_ns;
+    metric_observe(pool->meter.create, took_ns);
     connection->expires_ms = expiry_of(pool->settings, now_ms);
     postgres_pool_lock(pool);
     bool is_return = pool->error.sqlstate[0] != '\0';
     connection->place = POSTGRES_LEASED;
     pool->opening--;
-    learn_pace(pool, clock_mono_ns() - connection->started_ns);
+    learn_pace(pool, took_ns);
     unsigned limit = pool->settings->connecting_limit;
     pool->opening_max = pool->opening_max * 2 > limit ? limit : pool->opening_max * 2;
     breaker_worked(&pool->breaker, now_ms);

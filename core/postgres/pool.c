@@ -248,11 +248,31 @@ static const char *reason_to_end(struct postgres_connection *connection)
     return settings->max_uses && connection->uses >= settings->max_uses ? "uses" : NULL;
 }
 
+void postgres_pool_lease(struct postgres_connection *connection, const struct sql_call *call)
+{
+    connection->user = &postgres_lane_user;
+    connection->uses++;
+    connection->holder = NULL;
+    connection->leased_ns = clock_mono_ns();
+    postgres_sizing_lease(connection->lane->pool, connection->leased_ns - call->submitted_ns);
+}
+
+static void end_lease(struct postgres_connection *connection)
+{
+    struct postgres_pool *pool = connection->lane->pool;
+    if (!connection->leased_ns)
+        return;
+    uint64_t held_ns = clock_mono_ns() - connection->leased_ns;
+    connection->leased_ns = 0;
+    metric_observe(pool->meter.use, held_ns);
+    postgres_sizing_release(pool, held_ns);
+}
+
 void postgres_pool_release(struct postgres_connection *connection)
 {
     struct postgres_lane *lane = connection->lane;
     struct postgres_pool *pool = lane->pool;
-    postgres_sizing_release(connection);
+    end_lease(connection);
     bool was_pinged = connection->user == &postgres_ping_user; /* which is no use */
     connection->heard_ms = loop_now_ms(lane->loop);
     if (!was_pinged)
@@ -300,6 +320,7 @@ void postgres_pool_drop(struct postgres_connection *connection, const char *reas
 {
     struct postgres_lane *lane = connection->lane;
     struct postgres_pool *pool = lane->pool;
+    end_lease(connection);
     note_drop(pool, connection, reason);
     postgres_pool_lock(pool);
     if (connection->place == POSTGRES_IDLE)

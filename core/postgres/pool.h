@@ -62,6 +62,8 @@ struct sql_call *postgres_pool_next(struct postgres_lane *lane);
 /* The same if `wanted` says so. */
 struct sql_call *postgres_pool_next_if(struct postgres_lane *lane, bool (*wanted)(struct postgres_lane *lane, const struct sql_call *call));
 
+/* From here on the connection that was taken is the call's, and of those that share it; until it is released or dropped. */
+void postgres_pool_lease(struct postgres_connection *connection, const struct sql_call *call);
 /* A quiet leased connection without a transaction goes to who waits, or becomes idle. */
 void postgres_pool_release(struct postgres_connection *connection);
 /* It is closed, whatever it is doing (its calls have been taken care of). reason: a word for the log and the metric. */

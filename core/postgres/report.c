@@ -9,6 +9,7 @@
  */
 #include "postgres/report.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "postgres/answer.h"
@@ -86,9 +87,9 @@ static void add_connection(struct round *round, const struct postgres_connection
 {
     struct buf *out = &round->connections;
     enum postgres_state state = state_of(connection, place);
-    uint64_t now_ms = loop_now_ms(connection->lane->loop);
-    bool is_held = place == POSTGRES_LEASED;
-    uint64_t since_ms = is_held ? connection->leased_ms : connection->quiet_since_ms;
+    bool is_held = place == POSTGRES_LEASED && connection->leased_ns;
+    uint64_t since_ms = is_held ? connection->leased_ns / 1000000u : connection->quiet_since_ms;
+    uint64_t now_ms = is_held ? clock_mono_ms() : loop_now_ms(connection->lane->loop);
     uint64_t for_ms = since_ms && now_ms > since_ms ? now_ms - since_ms : 0;
     round->states[state]++;
     if (is_held && for_ms > round->longest_hold_ms)

@@ -24,24 +24,18 @@ void postgres_sizing_init(struct postgres_pool *pool)
     atomic_store(&sizing->limit, settings->autosize ? first : settings->max_size);
 }
 
-void postgres_sizing_lease(struct postgres_connection *connection, const struct sql_call *call)
+void postgres_sizing_lease(struct postgres_pool *pool, uint64_t waited_ns)
 {
-    struct postgres_pool *pool = connection->lane->pool;
-    if (!pool->settings->autosize)
-        return;
-    connection->leased_ns = clock_mono_ns();
-    atomic_fetch_add_explicit(&pool->sizing.waited_ns, connection->leased_ns - call->submitted_ns,
-                              memory_order_relaxed);
+    if (pool->settings->autosize)
+        atomic_fetch_add_explicit(&pool->sizing.waited_ns, waited_ns, memory_order_relaxed);
 }
 
-void postgres_sizing_release(struct postgres_connection *connection)
+void postgres_sizing_release(struct postgres_pool *pool, uint64_t held_ns)
 {
-    struct postgres_sizing *sizing = &connection->lane->pool->sizing;
-    if (!connection->leased_ns)
+    if (!pool->settings->autosize)
         return;
-    atomic_fetch_add_explicit(&sizing->held_ns, clock_mono_ns() - connection->leased_ns, memory_order_relaxed);
-    atomic_fetch_add_explicit(&sizing->leases, 1, memory_order_relaxed);
-    connection->leased_ns = 0;
+    atomic_fetch_add_explicit(&pool->sizing.held_ns, held_ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->sizing.leases, 1, memory_order_relaxed);
 }
 
 /* --- the server's limit --------------------------------------------------------------------------------------- */

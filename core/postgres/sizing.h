@@ -9,7 +9,6 @@
 
 struct postgres_pool;
 struct postgres_lane;
-struct postgres_connection;
 
 enum { POSTGRES_SIZING_ASK_MS = 60 * 1000 };   /* between two looks at the server's max_connections */
 
@@ -31,9 +30,9 @@ static inline unsigned postgres_sizing_limit(const struct postgres_sizing *sizin
 }
 
 void postgres_sizing_init(struct postgres_pool *pool);
-/* The connection is leased for this call, and given back. */
-void postgres_sizing_lease(struct postgres_connection *connection, const struct sql_call *call);
-void postgres_sizing_release(struct postgres_connection *connection);
+/* A connection is leased, for a call that has waited so long for it, and given back. */
+void postgres_sizing_lease(struct postgres_pool *pool, uint64_t waited_ns);
+void postgres_sizing_release(struct postgres_pool *pool, uint64_t held_ns);
 /* From upkeep of each lane. */
 void postgres_sizing_look(struct postgres_lane *lane);
 
