@@ -11,6 +11,7 @@
  */
 #include "postgres/batch.h"
 
+#include "base/clock.h"
 #include "postgres/lane.h"
 #include "postgres/query.h"
 
@@ -103,7 +104,7 @@ static bool put(struct postgres_connection *connection, struct sql_call *call)
         postgres_lane_finish(lane, call, fail);
         return true;
     }
-    postgres_lane_run(connection, call);
+    postgres_lane_run(connection, call, clock_mono_ns());
     connection->pending_ns += pace_of(&lane->batch, postgres_call_hash(call));
     return true;
 }

@@ -34,12 +34,21 @@ static void on_timer(void *arg)
 
 /* --- the end of a request ------------------------------------------------------------------------------------- */
 
+static void end_hit(struct postgres_connection *connection, enum postgres_cancel_outcome outcome)
+{
+    if (!connection->is_hit)
+        return;
+    connection->is_hit = false;
+    postgres_pool_note(connection, POSTGRES_CARE_NONE);
+    metric_add(connection->lane->pool->meter.cancels[connection->cancel_cause][outcome], 1);
+}
+
 void postgres_cancel_settle(struct postgres_connection *connection)
 {
     if (connection->is_cancelling)
         return;
-    connection->is_hit = false;
     timer_stop(&connection->cancel_deadline);
+    end_hit(connection, POSTGRES_CANCEL_ENDED);
 }
 
 /* The answer to the cancel has come; the connection may be given away from within. */
@@ -55,6 +64,7 @@ static void finish(struct postgres_connection *connection)
 void postgres_cancel_forget(struct postgres_connection *connection)
 {
     timer_stop(&connection->cancel_deadline);
+    end_hit(connection, POSTGRES_CANCEL_LOST);
     if (!connection->is_cancelling)
         return;
     connection->is_cancelling = false;
@@ -200,12 +210,14 @@ static void on_deadline(void *arg)
     postgres_connection_turn_lost(connection);
 }
 
-void postgres_cancel(struct postgres_connection *connection)
+void postgres_cancel(struct postgres_connection *connection, enum postgres_cancel_cause cause)
 {
     if (connection->is_hit || connection->state != POSTGRES_OPEN || postgres_query_is_quiet(connection))
         return;
     struct postgres_canceller *canceller = &connection->lane->canceller;
     connection->is_cancelling = connection->is_hit = true;
+    connection->cancel_cause = (unsigned char)cause;
+    postgres_pool_note(connection, POSTGRES_CARE_CANCEL);
     timer_start(connection->loop, &connection->cancel_deadline, POSTGRES_CANCEL_MS, on_deadline, connection);
     if (connection->is_pooled) {
         send_request(connection);
@@ -221,7 +233,7 @@ static void on_grace(void *arg)
 {
     struct postgres_connection *connection = arg;
     if (connection->calls_in_flight == 0 || postgres_query_runs_orphan(connection))
-        postgres_cancel(connection);
+        postgres_cancel(connection, POSTGRES_CANCEL_CLIENT);
     else
         postgres_cancel_soon(connection);
 }

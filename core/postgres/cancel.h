@@ -12,6 +12,17 @@
 
 enum { POSTGRES_CANCEL_MS = 2000, POSTGRES_CANCEL_GRACE_MS = 20, POSTGRES_CONTROL_LINGER_MS = 30 * 1000, POSTGRES_CONTROL_RETRY_MS = 200 };
 
+enum postgres_cancel_cause {
+    POSTGRES_CANCEL_CLIENT,      /* who asked wants it no longer */
+    POSTGRES_CANCEL_DEADLINE,
+    POSTGRES_CANCEL_ABANDONED,   /* its transaction was ended while it ran */
+    POSTGRES_CANCEL_SIZE,        /* its result is over the limit */
+    POSTGRES_CANCEL_CLOSING,     /* we are shutting down */
+    POSTGRES_CANCEL_CAUSES
+};
+/* The connection is used on, or it was given up, or lost. */
+enum postgres_cancel_outcome { POSTGRES_CANCEL_ENDED, POSTGRES_CANCEL_LOST, POSTGRES_CANCEL_OUTCOMES };
+
 struct postgres_canceller {
     struct loop *loop;
     struct postgres_settings *settings;
@@ -29,7 +40,7 @@ void postgres_canceller_close(struct postgres_canceller *canceller);   /* nothin
 
 /* Nothing happens on a quiet connection or when one is under way. A connection that is not quiet POSTGRES_CANCEL_MS later is
  * given up: it turns lost. Send nothing on it until on_quiet. */
-void postgres_cancel(struct postgres_connection *connection);
+void postgres_cancel(struct postgres_connection *connection, enum postgres_cancel_cause cause);
 /* The same after POSTGRES_CANCEL_GRACE_MS, if nobody wants anything of it then and it is still busy: most statements have ended by
  * themselves, and those that share the pipeline are left in peace. */
 void postgres_cancel_soon(struct postgres_connection *connection);

@@ -26,6 +26,9 @@ enum postgres_connection_state { POSTGRES_RESOLVING, POSTGRES_CONNECTING, POSTGR
 /* Where the connection stands with the pool. Guarded by the pool's mutex. */
 enum postgres_place { POSTGRES_OPENING, POSTGRES_IDLE, POSTGRES_LEASED, POSTGRES_MOVING, POSTGRES_OUTSIDE };
 
+/* What a leased connection goes through between two users, for the counts. */
+enum postgres_care { POSTGRES_CARE_NONE, POSTGRES_CARE_RESET, POSTGRES_CARE_CANCEL, POSTGRES_CARES };
+
 /* Who is using it at the moment. Each comes on the loop, and may close the connection or give it away. */
 struct postgres_user {
     /* A call's result is in: call->fail, error and rows are set. `outcome` is an enum postgres_outcome (query.h). */
@@ -87,7 +90,8 @@ struct postgres_connection {
     uint64_t scope;                      /* of names, as far as statements have changed it: 0 until then, and after a reset */
     /* cancel.c */
     bool is_cancelling;                  /* the cancel itself is under way */
-    bool is_hit;                         /* one was asked for since the connection was last quiet */
+    bool is_hit;                         /* one was asked for since the connection was last quiet .. */
+    unsigned char cancel_cause;          /* .. because of this (enum postgres_cancel_cause) */
     struct list cancel_node;
     struct postgres_cancel_request *cancel_request;   /* only where is_pooled */
     struct timer cancel_deadline;
@@ -96,6 +100,7 @@ struct postgres_connection {
     struct postgres_lane *lane;
     struct list all_node;                /* in lane->all */
     enum postgres_place place;
+    enum postgres_care care;             /* the home loop's own; postgres_pool_note changes it */
     struct list node;                    /* in lane->idle */
     struct sql_call *bound;              /* while MOVING: who it is for */
     struct postgres_lane *destination;

@@ -333,7 +333,7 @@ static void give_up(struct postgres_copy *copy, enum fail fail)
     struct sql_copy *wanted = let_go(copy);
     wanted->call.fail = fail;
     buf_reset(&copy->chunk);
-    postgres_cancel(connection);
+    postgres_cancel(connection, POSTGRES_CANCEL_SIZE);
     postgres_connection_flush(connection);
     connection->user->on_call(connection, &wanted->call, POSTGRES_DONE);
 }

@@ -255,7 +255,7 @@ static void cut(struct postgres_lane *lane, bool for_good)
             sql_error_set(&connection->error, "57P01", "the server is shutting down");
             postgres_connection_turn_lost(connection);
         } else {
-            postgres_cancel(connection);
+            postgres_cancel(connection, POSTGRES_CANCEL_CLOSING);
         }
     }
 }

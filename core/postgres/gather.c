@@ -13,6 +13,7 @@
  */
 #include "postgres/gather.h"
 
+#include "base/clock.h"
 #include "postgres/lane.h"
 #include "postgres/query.h"
 
@@ -96,7 +97,7 @@ static void put(struct unit *unit, struct sql_call *call)
         postgres_lane_finish(lane, call, fail);
         return;
     }
-    postgres_lane_run(unit->connection, call);
+    postgres_lane_run(unit->connection, call, clock_mono_ns());
     unit->calls++;
     unit->bytes += bytes_of(call);
 }

@@ -184,7 +184,7 @@ void postgres_group_start(struct postgres_connection *connection, struct sql_cal
     struct postgres_group *group = waiter->arg;
     timer_stop(&waiter->timer);
     postgres_call_set(waiter, POSTGRES_CALL_FINISHED);
-    metric_observe(group->lane->pool->meter.acquire, clock_mono_ns() - waiter->submitted_ns);
+    metric_observe(group->lane->pool->meter.acquire, connection->leased_ns - waiter->submitted_ns);
     group->connection = connection;
     connection->user = &group_user;
     connection->user_data = group;
@@ -205,7 +205,8 @@ void postgres_group_abandon(struct postgres_group *group, enum fail fail)
         postgres_lane_finish_early(group->lane, call, fail);
     }
     if (group->connection)
-        postgres_cancel(group->connection);
+        postgres_cancel(group->connection,
+                        fail == FAIL_TIMEOUT ? POSTGRES_CANCEL_DEADLINE : POSTGRES_CANCEL_CLIENT);
     else
         postgres_lane_abandon(&group->waiter, fail); /* which ends the group */
 }

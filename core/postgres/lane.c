@@ -113,7 +113,7 @@ static void abandon_running(struct postgres_lane *lane, struct sql_call *call, e
     if (fail == FAIL_CANCELLED)
         postgres_cancel_soon(connection);
     else
-        postgres_cancel(connection);
+        postgres_cancel(connection, POSTGRES_CANCEL_DEADLINE);
 }
 
 void postgres_lane_abandon(struct sql_call *call, enum fail fail)
@@ -213,10 +213,10 @@ void postgres_lane_resubmit(struct postgres_lane *lane, struct sql_call *call, i
     postgres_lane_schedule(lane);
 }
 
-void postgres_lane_run(struct postgres_connection *connection, struct sql_call *call)
+void postgres_lane_run(struct postgres_connection *connection, struct sql_call *call, uint64_t now_ns)
 {
     struct postgres_lane *lane = connection->lane;
-    call->started_ns = clock_mono_ns();
+    call->started_ns = now_ns;
     call->engine_data[1] = connection;
     postgres_call_set(call, POSTGRES_CALL_RUNNING);
     metric_observe(lane->pool->meter.acquire, call->started_ns - call->submitted_ns);
@@ -228,7 +228,7 @@ static void run_alone(struct postgres_connection *connection, struct sql_call *c
     struct postgres_lane *lane = connection->lane;
     enum fail fail = postgres_query_add(connection, call, postgres_call_hash(call));
     if (!fail)
-        postgres_lane_run(connection, call);
+        postgres_lane_run(connection, call, connection->leased_ns);
     else if (fail == FAIL_CLOSED &&
              !(call->state & POSTGRES_CALL_RETRIED)) /* nothing of it was sent, so even a write may try again */
         postgres_lane_resubmit(lane, call, POSTGRES_CALL_RETRIED);

@@ -77,8 +77,8 @@ void postgres_lane_adopt(struct postgres_lane *lane, struct sql_call *call);
 void postgres_lane_submit(struct postgres_lane *lane, struct sql_call *call, int flags);
 /* There is something to do at the end of this turn. */
 void postgres_lane_schedule(struct postgres_lane *lane);
-/* The call has just been put on the connection. */
-void postgres_lane_run(struct postgres_connection *connection, struct sql_call *call);
+/* The call has just been put on the connection. now_ns: or as of a moment ago, for a look at the clock is what costs here. */
+void postgres_lane_run(struct postgres_connection *connection, struct sql_call *call, uint64_t now_ns);
 /* The call has this leased connection now: runs it, or hands it to the session or group it stands for. */
 void postgres_lane_start(struct postgres_connection *connection, struct sql_call *call);
 /* Runs it on an idle connection, or queues it. */

@@ -24,6 +24,8 @@ static const struct {
                                       { "resize", true }, { "address", true }, { "closing", true },
                                       { "lost", false },  { "ping", false },   { "reset", false } };
 
+static const double breaker_values[] = { [BREAKER_CLOSED] = 0, [BREAKER_HALF] = 1, [BREAKER_OPEN] = 2 };
+
 static void collect(void *arg)
 {
     (void)arg;
@@ -36,8 +38,12 @@ static void collect(void *arg)
         metric_set(meter->idle, counts.idle);
         metric_set(meter->used, counts.used);
         metric_set(meter->opening, counts.opening);
+        metric_set(meter->resetting, counts.resetting);
+        metric_set(meter->cancelling, counts.cancelling);
         metric_set(meter->waiters, counts.waiting);
+        metric_set(meter->breaker, breaker_values[counts.breaker]);
         metric_set(meter->size, meter->pool->settings->max_size);
+        metric_set(meter->size_min, meter->pool->settings->min_size);
         metric_set(meter->limit, postgres_sizing_limit(&meter->pool->sizing));
     }
     pthread_mutex_unlock(&mutex);
@@ -47,28 +53,67 @@ struct labels {
     struct buf text;
 };
 
-static const char *label(struct labels *labels, const char *pool, const char *name, const char *value)
+/* Valid until the next one. */
+static const char *label_all(struct labels *labels, const char *pool, const char *const (*pairs)[2], size_t pair_count)
 {
     buf_reset(&labels->text);
     metrics_label(&labels->text, "pool", str_of(pool));
-    if (name)
-        metrics_label(&labels->text, name, str_of(value));
+    for (size_t i = 0; i < pair_count; i++)
+        metrics_label(&labels->text, pairs[i][0], str_of(pairs[i][1]));
     buf_add_char(&labels->text, '\0');
     return buf_ok(&labels->text) ? labels->text.data : "";
 }
 
+static const char *label(struct labels *labels, const char *pool, const char *name, const char *value)
+{
+    const char *const pair[1][2] = { { name, value } };
+    return label_all(labels, pool, pair, name ? 1 : 0);
+}
+
 static void open_gauges(struct postgres_meter *meter, struct labels *labels, const char *pool)
 {
-    static const char name[] = "wick_pg_pool_connections", help[] = "Connections of the pool by state.";
+    static const char name[] = "wick_pg_pool_connections",
+                      help[] = "Connections of the pool by state (OpenTelemetry: db.client.connection.count).";
     meter->idle = metric_gauge(name, help, label(labels, pool, "state", "idle"));
     meter->used = metric_gauge(name, help, label(labels, pool, "state", "used"));
     meter->opening = metric_gauge(name, help, label(labels, pool, "state", "connecting"));
-    meter->size = metric_gauge("wick_pg_pool_size", "Connections the pool may have.", label(labels, pool, NULL, NULL));
+    meter->resetting = metric_gauge(name, help, label(labels, pool, "state", "resetting"));
+    meter->cancelling = metric_gauge(name, help, label(labels, pool, "state", "cancelling"));
+    meter->size = metric_gauge("wick_pg_pool_size",
+                               "Connections the pool may have, all of them idle if need be (OpenTelemetry: "
+                               "db.client.connection.max, db.client.connection.idle.max).",
+                               label(labels, pool, NULL, NULL));
+    meter->size_min = metric_gauge("wick_pg_pool_size_min",
+                                   "Connections the pool keeps (OpenTelemetry: db.client.connection.idle.min).",
+                                   label(labels, pool, NULL, NULL));
     meter->limit = metric_gauge("wick_pg_pool_limit",
                                 "Connections the pool may have right now: what autosize has found, else the size.",
                                 label(labels, pool, NULL, NULL));
-    meter->waiters = metric_gauge("wick_pg_pool_waiters", "Calls that wait for a connection.",
+    meter->waiters = metric_gauge("wick_pg_pool_waiters", "Calls that wait for a connection (OpenTelemetry: "
+                                  "db.client.connection.pending_requests).",
                                   label(labels, pool, NULL, NULL));
+    meter->breaker = metric_gauge("wick_pg_pool_breaker_state",
+                                  "0: connections are opened as needed; 1: one attempt will show; 2: none is tried for "
+                                  "now.",
+                                  label(labels, pool, NULL, NULL));
+}
+
+static void open_cancels(struct postgres_meter *meter, struct labels *labels, const char *pool)
+{
+    static const char *const causes[POSTGRES_CANCEL_CAUSES] = {
+        [POSTGRES_CANCEL_CLIENT] = "client", [POSTGRES_CANCEL_DEADLINE] = "deadline",
+        [POSTGRES_CANCEL_ABANDONED] = "abandoned", [POSTGRES_CANCEL_SIZE] = "size",
+        [POSTGRES_CANCEL_CLOSING] = "closing",
+    };
+    static const char *const outcomes[] = { [POSTGRES_CANCEL_ENDED] = "ended", [POSTGRES_CANCEL_LOST] = "lost" };
+    for (size_t i = 0; i < POSTGRES_CANCEL_CAUSES; i++)
+        for (size_t j = 0; j < POSTGRES_CANCEL_OUTCOMES; j++) {
+            const char *const pairs[2][2] = { { "cause", causes[i] }, { "outcome", outcomes[j] } };
+            meter->cancels[i][j] = metric_counter(
+                "wick_pg_cancels_total",
+                "Statements that were cancelled on the server: ended, or lost with their connection.",
+                label_all(labels, pool, pairs, 2));
+        }
 }
 
 static void open_plans(struct postgres_plans *plans, struct labels *labels, const char *pool)
@@ -84,7 +129,9 @@ static void open_plans(struct postgres_plans *plans, struct labels *labels, cons
 
 static void open_counters(struct postgres_meter *meter, struct labels *labels, const char *pool)
 {
-    static const char timeouts[] = "wick_pg_pool_timeouts_total", timeouts_help[] = "Calls that got no connection.";
+    static const char timeouts[] = "wick_pg_pool_timeouts_total", 
+                      timeouts_help[] = "Calls that got no connection (OpenTelemetry: "
+                                        "db.client.connection.timeouts).";
     static const char reconnects[] = "wick_pg_pool_reconnects_total",
                       reconnects_help[] = "Connections that had to be replaced, or could not be opened.";
     static const char errors[] = "wick_pg_query_errors_total",
@@ -133,14 +180,18 @@ void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *poo
     meter->pool = pool;
     open_gauges(meter, &labels, name);
     open_counters(meter, &labels, name);
+    open_cancels(meter, &labels, name);
     open_listen(meter, &labels, name);
     meter->acquire = metric_histogram("wick_pg_pool_acquire_duration_seconds",
-                                      "From asking for a connection to having it.", label(&labels, name, NULL, NULL),
+                                      "From asking for a connection to having it (OpenTelemetry: "
+                                      "db.client.connection.wait_time).", label(&labels, name, NULL, NULL),
                                       METRIC_SECONDS);
-    meter->use = metric_histogram("wick_pg_pool_use_duration_seconds", "From having a connection to giving it back.",
+    meter->use = metric_histogram("wick_pg_pool_use_duration_seconds", "From having a connection to giving it back (OpenTelemetry: "
+                                  "db.client.connection.use_time).",
                                   label(&labels, name, NULL, NULL), METRIC_SECONDS);
     meter->create = metric_histogram("wick_pg_pool_create_duration_seconds",
-                                     "From looking up the name of a server to being logged in.",
+                                     "From looking up the name of the server to being logged in (OpenTelemetry: "
+                                     "db.client.connection.create_time).",
                                      label(&labels, name, NULL, NULL), METRIC_SECONDS);
     meter->query = metric_histogram("wick_pg_query_duration_seconds", "Statements, waiting for a connection included.",
                                     label(&labels, name, NULL, NULL), METRIC_SECONDS);
@@ -171,15 +222,12 @@ bool postgres_meter_closed(struct postgres_meter *meter, const char *reason)
 static void count(struct postgres_meter *meter, const char *name, const char *help, const char *const (*pairs)[2],
                   size_t pair_count)
 {
-    struct buf labels;
-    buf_init(&labels, MEM_POSTGRES, 1024);
-    metrics_label(&labels, "pool", str_of(meter->pool->settings->name));
-    for (size_t i = 0; i < pair_count; i++)
-        metrics_label(&labels, pairs[i][0], str_of(pairs[i][1]));
-    buf_add_char(&labels, '\0');
-    if (buf_ok(&labels))
-        metric_add(metric_counter(name, help, labels.data), 1);
-    buf_clear(&labels);
+    struct labels labels;
+    buf_init(&labels.text, MEM_POSTGRES, 1024);
+    const char *text = label_all(&labels, meter->pool->settings->name, pairs, pair_count);
+    if (buf_ok(&labels.text))
+        metric_add(metric_counter(name, help, text), 1);
+    buf_clear(&labels.text);
 }
 
 void postgres_meter_retry(struct postgres_meter *meter, const char *sqlstate, const char *outcome)

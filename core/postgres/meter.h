@@ -2,8 +2,10 @@
 #ifndef POSTGRES_METER_H
 #define POSTGRES_METER_H
 
+#include "base/breaker.h"
 #include "metrics/metrics.h"
 #include "postgres/autosize.h"
+#include "postgres/cancel.h"
 #include "sql/engine.h"
 
 struct postgres_pool;
@@ -11,20 +13,22 @@ struct postgres_pool;
 enum { POSTGRES_METER_REASONS = 9 };
 
 struct postgres_counts {
-    unsigned idle, used, opening, waiting;
+    unsigned total, waiting;
+    unsigned idle, used, opening, resetting, cancelling;   /* which make up the total */
     uint64_t oldest_wait_ms;
-    bool is_broken;                      /* the breaker refuses to connect */
+    enum breaker_state breaker;          /* of connecting */
     struct sql_error error;              /* of the last attempt to connect, where it failed */
 };
 
 struct postgres_meter {
     struct postgres_pool *pool;
     struct list node;                    /* of all meters */
-    struct metric_gauge *idle, *used, *opening, *size, *limit, *waiters;
+    struct metric_gauge *idle, *used, *opening, *resetting, *cancelling, *size, *size_min, *limit, *waiters, *breaker;
     struct metric_histogram *acquire, *use, *create, *query;
     struct metric_counter *timeouts, *refused, *failed_to_open, *rows;
     struct metric_counter *sizings[POSTGRES_SIZE_REASONS];
     struct metric_counter *closed[POSTGRES_METER_REASONS];
+    struct metric_counter *cancels[POSTGRES_CANCEL_CAUSES][POSTGRES_CANCEL_OUTCOMES];
     struct metric_counter *errors[8];
     struct metric_gauge *channels, *subscribers;   /* of LISTEN */
     struct metric_counter *notifications, *gaps;

@@ -33,6 +33,14 @@ bool postgres_opening_is_hopeless(struct postgres_pool *pool, uint64_t now_ms)
     return pool->total == pool->opening && (breaker_is_open(&pool->breaker, now_ms) || now_ms < pool->hold_until_ms);
 }
 
+enum breaker_state postgres_opening_breaker(const struct postgres_pool *pool, uint64_t now_ms)
+{
+    if (now_ms < pool->hold_until_ms)
+        return BREAKER_OPEN;
+    bool is_time_over = pool->breaker.state == BREAKER_OPEN && !breaker_is_open(&pool->breaker, now_ms);
+    return is_time_over ? BREAKER_HALF : pool->breaker.state;
+}
+
 void postgres_opening_end_waits(struct postgres_lane *lane)
 {
     struct postgres_pool *pool = lane->pool;

@@ -11,6 +11,8 @@ void postgres_opening_fill(struct postgres_lane *lane);
 bool postgres_opening_is_hopeless(struct postgres_pool *pool, uint64_t now_ms);
 /* If so, everybody who waits on this lane is told the last error. */
 void postgres_opening_end_waits(struct postgres_lane *lane);
+/* OPEN: none is tried for now. HALF: one is, and shows whether others are. Mutex held. */
+enum breaker_state postgres_opening_breaker(const struct postgres_pool *pool, uint64_t now_ms);
 /* Closing: ends the attempts of this lane that are under way. */
 void postgres_opening_end(struct postgres_lane *lane);
 

@@ -268,11 +268,24 @@ static void end_lease(struct postgres_connection *connection)
     postgres_sizing_release(pool, held_ns);
 }
 
+/* Never changed but between being leased and being released, each of which is done under the mutex: so who holds that never counts more
+ * than are leased. */
+void postgres_pool_note(struct postgres_connection *connection, enum postgres_care care)
+{
+    struct postgres_pool *pool = connection->lane->pool;
+    if (connection->care == care)
+        return;
+    atomic_fetch_sub_explicit(&pool->cared_for[connection->care], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->cared_for[care], 1, memory_order_relaxed);
+    connection->care = care;
+}
+
 void postgres_pool_release(struct postgres_connection *connection)
 {
     struct postgres_lane *lane = connection->lane;
     struct postgres_pool *pool = lane->pool;
     end_lease(connection);
+    postgres_pool_note(connection, POSTGRES_CARE_NONE);
     bool was_pinged = connection->user == &postgres_ping_user; /* which is no use */
     connection->heard_ms = loop_now_ms(lane->loop);
     if (!was_pinged)
@@ -321,6 +334,7 @@ void postgres_pool_drop(struct postgres_connection *connection, const char *reas
     struct postgres_lane *lane = connection->lane;
     struct postgres_pool *pool = lane->pool;
     end_lease(connection);
+    postgres_pool_note(connection, POSTGRES_CARE_NONE);
     note_drop(pool, connection, reason);
     postgres_pool_lock(pool);
     if (connection->place == POSTGRES_IDLE)
@@ -441,13 +455,18 @@ void postgres_pool_count(struct postgres_pool *pool, struct postgres_counts *out
     for (unsigned i = 0; i < pool->lane_count; i++)
         LIST_EACH(&pool->lanes[i].idle, node)
     idle++;
+    unsigned resetting = atomic_load_explicit(&pool->cared_for[POSTGRES_CARE_RESET], memory_order_relaxed);
+    unsigned cancelling = atomic_load_explicit(&pool->cared_for[POSTGRES_CARE_CANCEL], memory_order_relaxed);
     *out = (struct postgres_counts){
+        .total = pool->total,
         .idle = idle,
         .opening = pool->opening,
-        .used = pool->total - pool->opening - idle,
+        .resetting = resetting,
+        .cancelling = cancelling,
+        .used = pool->total - pool->opening - idle - resetting - cancelling,
         .waiting = atomic_load_explicit(&pool->waiting, memory_order_relaxed),
         .oldest_wait_ms = oldest_wait_ms(pool),
-        .is_broken = breaker_is_open(&pool->breaker, clock_mono_ms()),
+        .breaker = postgres_opening_breaker(pool, clock_mono_ms()),
         .error = pool->error,
     };
     postgres_pool_unlock(pool);

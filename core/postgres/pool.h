@@ -27,6 +27,7 @@ struct postgres_pool {
     struct postgres_sizing sizing;           /* how many connections there may be now */
     struct postgres_plans plans;             /* of all its connections */
     atomic_uint waiting;                     /* calls in all queues; changed under the mutex, read without */
+    atomic_uint cared_for[POSTGRES_CARES];   /* leased ones, by what they go through */
     atomic_bool is_closing;
     /* under the mutex */
     pthread_mutex_t mutex;
@@ -64,6 +65,8 @@ struct sql_call *postgres_pool_next_if(struct postgres_lane *lane, bool (*wanted
 
 /* From here on the connection that was taken is the call's, and of those that share it; until it is released or dropped. */
 void postgres_pool_lease(struct postgres_connection *connection, const struct sql_call *call);
+/* What the leased connection goes through from here on, for the counts; release and drop end it. */
+void postgres_pool_note(struct postgres_connection *connection, enum postgres_care care);
 /* A quiet leased connection without a transaction goes to who waits, or becomes idle. */
 void postgres_pool_release(struct postgres_connection *connection);
 /* It is closed, whatever it is doing (its calls have been taken care of). reason: a word for the log and the metric. */

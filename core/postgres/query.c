@@ -377,7 +377,7 @@ static void check_size(struct postgres_connection *connection)
     struct sql_call *call = step->call;
     postgres_answer_refuse_size(call);
     postgres_query_detach(connection, call);
-    postgres_cancel(connection);
+    postgres_cancel(connection, POSTGRES_CANCEL_SIZE);
     connection->user->on_call(connection, call, POSTGRES_DONE);
 }
 

@@ -16,7 +16,6 @@
 #include "postgres/lane.h"
 #include "postgres/ping.h"
 #include "postgres/query.h"
-#include "postgres/reset.h"
 
 enum { STATEMENT_BYTES = 120 };
 
@@ -50,11 +49,9 @@ static enum postgres_state state_of(const struct postgres_connection *connection
         return POSTGRES_STATE_IDLE;
     if (place == POSTGRES_MOVING)
         return POSTGRES_STATE_MOVING;
-    if (connection->is_hit)
-        return POSTGRES_STATE_CANCELLING;
-    if (connection->user == &postgres_ping_user)
-        return POSTGRES_STATE_PINGING;
-    return postgres_reset_has(connection) ? POSTGRES_STATE_RESETTING : POSTGRES_STATE_USED;
+    if (connection->care != POSTGRES_CARE_NONE)
+        return connection->care == POSTGRES_CARE_RESET ? POSTGRES_STATE_RESETTING : POSTGRES_STATE_CANCELLING;
+    return connection->user == &postgres_ping_user ? POSTGRES_STATE_PINGING : POSTGRES_STATE_USED;
 }
 
 /* The first call under way says who uses the connection, and for what. */
@@ -138,13 +135,16 @@ static void write_report(struct round *round)
     struct postgres_pool *pool = round->pool;
     const struct postgres_settings *settings = pool->settings;
     struct postgres_counts counts;
+    static const char *const breakers[] = {
+        [BREAKER_CLOSED] = "closed", [BREAKER_OPEN] = "open", [BREAKER_HALF] = "half"
+    };
     postgres_pool_count(pool, &counts);
     buf_addf(out,
              "{\"engine\":\"postgres\",\"pool\":\"%s\",\"min_size\":%u,\"max_size\":%u,\"total\":%u,\"waiting\":%u,"
              "\"oldest_wait_ms\":%llu,\"longest_hold_ms\":%llu,\"breaker\":\"%s\"",
-             settings->name, settings->min_size, settings->max_size, counts.idle + counts.used + counts.opening,
+             settings->name, settings->min_size, settings->max_size, counts.total,
              counts.waiting, (unsigned long long)counts.oldest_wait_ms, (unsigned long long)round->longest_hold_ms,
-             counts.is_broken ? "open" : "closed");
+             breakers[counts.breaker]);
     add_error(out, &counts.error);
     add_states(out, round);
     buf_add_str(out, STR(",\"connections\":["));

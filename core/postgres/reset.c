@@ -61,6 +61,7 @@ static void go_on(struct postgres_connection *connection)
         postgres_pool_release(connection);
         return;
     }
+    postgres_pool_note(connection, POSTGRES_CARE_RESET);
     if (!send_next(connection))
         give_up(connection, "the connection could not be cleaned");
 }
@@ -84,8 +85,6 @@ static void on_lost(struct postgres_connection *connection)
 
 static const struct postgres_user reset_user = { on_call, on_quiet, on_lost };
 
-bool postgres_reset_has(const struct postgres_connection *connection) { return connection->user == &reset_user; }
-
 static void on_deadline(void *arg) { give_up(arg, "the connection could not be cleaned in time"); }
 
 void postgres_reset(struct postgres_connection *connection)
@@ -93,7 +92,7 @@ void postgres_reset(struct postgres_connection *connection)
     connection->user = &reset_user;
     timer_start(connection->loop, &connection->deadline, POSTGRES_RESET_MS, on_deadline, connection);
     if (!postgres_query_is_quiet(connection))
-        postgres_cancel(connection); /* on_quiet comes when it has ended */
+        postgres_cancel(connection, POSTGRES_CANCEL_ABANDONED); /* on_quiet comes when it has ended */
     else if (!connection->is_cancelling)
         go_on(connection);
 }

@@ -8,8 +8,6 @@ enum { POSTGRES_RESET_MS = 2000 };
 
 /* A transaction is open, or settings may outlive it. */
 bool postgres_reset_is_needed(const struct postgres_connection *connection);
-/* It is being cleaned. */
-bool postgres_reset_has(const struct postgres_connection *connection);
 /* The connection is the reset's from here on: back in the pool within POSTGRES_RESET_MS, or closed. */
 void postgres_reset(struct postgres_connection *connection);
 

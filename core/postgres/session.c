@@ -224,7 +224,7 @@ void postgres_session_lease(struct postgres_connection *connection, struct sql_c
     connection->user_data = session;
     connection->holder = session->holder;
     watch_idle(session);
-    metric_observe(session->lane->pool->meter.acquire, clock_mono_ns() - waiter->submitted_ns);
+    metric_observe(session->lane->pool->meter.acquire, connection->leased_ns - waiter->submitted_ns);
     postgres_lane_finish(session->lane, waiter, FAIL_OK);
 }
 

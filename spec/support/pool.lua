@@ -15,7 +15,7 @@ end
 
 local function counted(server)
   local sum = 0
-  for _, state in ipairs { "idle", "used", "connecting" } do
+  for _, state in ipairs { "idle", "used", "connecting", "resetting", "cancelling" } do
     sum = sum + server:metric("wick_pg_pool_connections", ('state="%s"'):format(state))
   end
   return math.tointeger(sum)

@@ -101,6 +101,20 @@ describe("a route with group = true", function()
     process.write_file(path, before)
   end)
 
+  it("has a metric for each of OpenTelemetry's, and says which", function()
+    post_all("/events", ids(4))
+    local metrics = server:admin "/metrics".body
+    for name in ("count idle.max idle.min max pending_requests timeouts create_time wait_time use_time"):gmatch "%S+" do
+      local ours = metrics:match("# HELP (%S+) [^\n]*db%.client%.connection%." .. name:gsub("%.", "%%.") .. "[,)]")
+      assert.is_truthy(ours, name)
+      assert.is_truthy(metrics:find("\n" .. ours .. "[{_]"), ours)
+    end
+    local checked = process.run({ "promtool", "check", "metrics" }, { stdin = metrics })
+    assert.equal("", checked.out .. checked.err)
+    assert.is_true(server:metric "wick_pg_pool_use_duration_seconds_count" > 0)
+    assert.is_true(server:metric "wick_pg_pool_create_duration_seconds_count" >= 4)
+  end)
+
   it("shows what its connections are doing", function()
     local slow, held = server:connect(), server:connect()
     slow:send "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
