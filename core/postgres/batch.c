@@ -5,6 +5,8 @@
  *         A shared connection may have several units outstanding; the server answers them one after the other without waiting for us.
  *         While anybody waits in the queue nothing is added: a read that could squeeze in here would overtake, and the connection would
  *         never get free. Instead a connection that is released takes its part of the reads at the head of the queue.
+ *         Now and then a statement that used to be quick is not (a lock). What was sent with it has to wait with it; but a connection from
+ *         which nothing has come for longer than it should take is shared no more, so nothing is put behind it, and it takes no place.
  *         The paces are a direct-mapped table: two statements of one slot forget each other's time, and go alone once more.
  * HOLDS   A connection is in shared[] exactly while is_shared, and is not quiet then, outside of one turn's collecting.
  * Path:   postgres/lane > [postgres/batch] > postgres/query
@@ -43,11 +45,36 @@ bool postgres_batch_wants(struct postgres_lane *lane, const struct sql_call *cal
 
 /* --- connections ---------------------------------------------------------------------------------------------- */
 
-static struct postgres_connection *least_loaded(const struct postgres_batch *batch)
+void postgres_batch_end(struct postgres_connection *connection)
+{
+    struct postgres_batch *batch = &connection->lane->batch;
+    if (!connection->is_shared)
+        return;
+    connection->is_shared = connection->is_unsynced = false;
+    for (unsigned i = 0; i < batch->count; i++)
+        if (batch->shared[i] == connection) {
+            batch->shared[i] = batch->shared[--batch->count];
+            return;
+        }
+}
+
+/* No answer for longer than what is on its way should take, and a statement that is only just quick on top of it. */
+static bool is_stuck(const struct postgres_connection *connection, uint64_t now_ns)
+{
+    uint64_t since_ns = connection->leased_ns > connection->answered_ns ? connection->leased_ns
+                                                                        : connection->answered_ns;
+    return !connection->is_unsynced && now_ns > since_ns + postgres_quick_ns + connection->pending_ns;
+}
+
+static struct postgres_connection *least_loaded(struct postgres_batch *batch, uint64_t now_ns)
 {
     struct postgres_connection *best = NULL;
-    for (unsigned i = 0; i < batch->count; i++) {
+    for (unsigned i = batch->count; i-- > 0;) { /* from the end: ending one moves the last into its place */
         struct postgres_connection *connection = batch->shared[i];
+        if (is_stuck(connection, now_ns)) {
+            postgres_batch_end(connection);
+            continue;
+        }
         bool is_open = !connection->is_hit && connection->calls_in_flight < POSTGRES_BATCH_CALLS &&
                        connection->state == POSTGRES_OPEN;
         if (is_open && (!best || connection->pending_ns < best->pending_ns))
@@ -64,23 +91,11 @@ static void share(struct postgres_batch *batch, struct postgres_connection *conn
     connection->pending_ns = 0;
 }
 
-void postgres_batch_end(struct postgres_connection *connection)
-{
-    struct postgres_batch *batch = &connection->lane->batch;
-    if (!connection->is_shared)
-        return;
-    connection->is_shared = connection->is_unsynced = false;
-    for (unsigned i = 0; i < batch->count; i++)
-        if (batch->shared[i] == connection) {
-            batch->shared[i] = batch->shared[--batch->count];
-            return;
-        }
-}
-
-static struct postgres_connection *choose(struct postgres_lane *lane, const struct sql_call *call)
+static struct postgres_connection *choose(struct postgres_lane *lane, const struct sql_call *call,
+                                          uint64_t now_ns)
 {
     struct postgres_batch *batch = &lane->batch;
-    struct postgres_connection *best = least_loaded(batch);
+    struct postgres_connection *best = least_loaded(batch, now_ns);
     if ((!best || best->pending_ns > postgres_spread_ns) && batch->count < POSTGRES_BATCH_CONNECTIONS) {
         struct postgres_connection *fresh = postgres_pool_take(lane);
         if (fresh) {
@@ -93,7 +108,7 @@ static struct postgres_connection *choose(struct postgres_lane *lane, const stru
 }
 
 /* The call runs now, or has ended already; false: the connection is no good. */
-static bool put(struct postgres_connection *connection, struct sql_call *call)
+static bool put(struct postgres_connection *connection, struct sql_call *call, uint64_t now_ns)
 {
     struct postgres_lane *lane = connection->lane;
     connection->is_unsynced = true; /* also when only a Parse gets out */
@@ -104,7 +119,7 @@ static bool put(struct postgres_connection *connection, struct sql_call *call)
         postgres_lane_finish(lane, call, fail);
         return true;
     }
-    postgres_lane_run(connection, call, clock_mono_ns());
+    postgres_lane_run(connection, call, now_ns);
     connection->pending_ns += pace_of(&lane->batch, postgres_call_hash(call));
     return true;
 }
@@ -113,13 +128,14 @@ bool postgres_batch_add(struct postgres_lane *lane, struct sql_call *call)
 {
     if (atomic_load_explicit(&lane->pool->waiting, memory_order_relaxed))
         return false;
-    struct postgres_connection *connection = choose(lane, call);
-    return connection && put(connection, call);
+    uint64_t now_ns = clock_mono_ns();
+    struct postgres_connection *connection = choose(lane, call, now_ns);
+    return connection && put(connection, call, now_ns);
 }
 
 static bool put_or_resubmit(struct postgres_connection *connection, struct sql_call *call)
 {
-    bool is_good = put(connection, call);
+    bool is_good = put(connection, call, clock_mono_ns());
     if (!is_good)
         postgres_lane_resubmit(connection->lane, call, POSTGRES_CALL_RETRIED);
     return is_good;
