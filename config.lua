@@ -83,7 +83,8 @@ return {
 --      -- Connections to PostgreSQL.
 --      pool = {
 --        min_size            = 5,      -- connections kept open (0 to 1000)
---        max_size            = 20,     -- connections at most, for the whole process (1 to 1000)
+--        max_size            = 20,     -- connections at most, for the whole process; one more while it cancels, one
+--                                      -- to listen (1 to 1000)
 --        autosize            = false,  -- the size is found by trying, from min_size to max_size
 --        share               = 80,     -- percent of the server's max_connections that autosize may use (1 to 100)
 --        max_waiting         = 1000,   -- requests that may wait for a connection; over it: 503 (0 to 100000)

@@ -1,9 +1,9 @@
 /* cancel.h - stops what runs on a connection, without hitting whoever uses it next.
  *
- * libpq 15 can cancel only by blocking, so each loop that has something to cancel opens one more connection and asks over it:
- * select pg_cancel_backend(pid). That cancels a back end, not a statement; hence a connection goes to its next user only when its own
- * results are all in and the answer to the cancel has come. Each is then told by user->on_quiet, once. Behind a pooler the pid names no
- * back end, and the protocol's own request is sent instead.
+ * libpq 15 can cancel only by blocking, so while there is something to cancel the process has one connection more, beside the pool, and
+ * asks over it: select pg_cancel_backend(pid). That cancels a back end, not a statement; hence a connection goes to its next user only
+ * when its own results are all in and the answer to the cancel has come. Each is then told by user->on_quiet, once. Behind a pooler the
+ * pid names no back end, and the protocol's own request is sent instead.
  */
 #ifndef POSTGRES_CANCEL_H
 #define POSTGRES_CANCEL_H
@@ -23,20 +23,22 @@ enum postgres_cancel_cause {
 /* The connection is used on, or it was given up, or lost. */
 enum postgres_cancel_outcome { POSTGRES_CANCEL_ENDED, POSTGRES_CANCEL_LOST, POSTGRES_CANCEL_OUTCOMES };
 
+/* Of the pool. It lives on one loop, and is asked from all. */
 struct postgres_canceller {
     struct loop *loop;
     struct postgres_settings *settings;
     struct postgres_connection *control;
-    struct postgres_connection *current;   /* whose back end is being cancelled; NULL when it was closed meanwhile */
-    struct list waiting;
+    struct list waiting;                   /* of struct postgres_cancel_ask */
+    struct postgres_cancel_ask *current;   /* is being asked for; NULL: nothing is */
     struct sql_call call;
     struct sql_value pid;
-    struct timer timer;                    /* to close an unused control connection, or to open one again */
-    bool is_asking;
+    struct timer timer;                    /* to close an unused control connection, to open one again, to give up one that hangs */
+    bool is_over;
 };
 
 void postgres_canceller_init(struct postgres_canceller *canceller, struct loop *loop, struct postgres_settings *settings);
-void postgres_canceller_close(struct postgres_canceller *canceller);   /* nothing must be left to cancel */
+/* On its loop: what is asked for now, and from now on, is answered without a word to the server. */
+void postgres_canceller_end(struct postgres_canceller *canceller);
 
 /* Nothing happens on a quiet connection or when one is under way. A connection that is not quiet POSTGRES_CANCEL_MS later is
  * given up: it turns lost. Send nothing on it until on_quiet. */

@@ -351,7 +351,6 @@ enum fail postgres_connection_open(struct loop *loop, struct postgres_settings *
     connection->place = POSTGRES_OUTSIDE;
     list_init(&connection->node);
     list_init(&connection->all_node);
-    list_init(&connection->cancel_node);
     list_init(&connection->broken.node);
     connection->broken.run = on_broken;
     connection->broken.arg = connection;

@@ -18,6 +18,7 @@
 struct postgres_lane;
 struct postgres_connection;
 struct postgres_step;
+struct postgres_cancel_ask;
 struct postgres_cancel_request;
 struct postgres_copy;
 
@@ -92,8 +93,8 @@ struct postgres_connection {
     bool is_cancelling;                  /* the cancel itself is under way */
     bool is_hit;                         /* one was asked for since the connection was last quiet .. */
     unsigned char cancel_cause;          /* .. because of this (enum postgres_cancel_cause) */
-    struct list cancel_node;
-    struct postgres_cancel_request *cancel_request;   /* only where is_pooled */
+    struct postgres_cancel_ask *cancel_ask;
+    struct postgres_cancel_request *cancel_request;   /* instead, where is_pooled */
     struct timer cancel_deadline;
     /* pool.c */
     unsigned dirt;                       /* what was sent since the last cleaning may have left here: enum postgres_dirt */

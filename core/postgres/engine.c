@@ -152,6 +152,7 @@ static const struct sql_engine_ops ops = {
 
 static void start_lanes(struct postgres_engine *engine, struct loop *const *loops)
 {
+    postgres_canceller_init(&engine->pool.canceller, loops[0], engine->pool.settings);
     for (unsigned i = 0; i < engine->pool.lane_count; i++)
         postgres_lane_init(&engine->lanes[i], &engine->pool, loops[i]);
     for (unsigned i = 0; i < engine->pool.lane_count; i++) {
@@ -260,6 +261,12 @@ static void cut(struct postgres_lane *lane, bool for_good)
     }
 }
 
+/* It is the last, for it listens and cancels for all. */
+static bool may_first_close(struct postgres_engine *engine)
+{
+    return atomic_load(&engine->lanes_left) == 1 && postgres_listen_is_over(&engine->listen);
+}
+
 static void look(void *arg)
 {
     struct postgres_lane *lane = arg;
@@ -271,12 +278,15 @@ static void look(void *arg)
         cut(lane, /* for_good= */ true);
     else if (gone_ms >= engine->drain_ms)
         cut(lane, /* for_good= */ false);
-    bool is_listening = lane == engine->lanes && !postgres_listen_is_over(&engine->listen);
-    if (has_work(lane) || is_listening) {
+    bool is_first = lane == engine->lanes;
+    if (is_first && gone_ms >= engine->drain_ms + CUT_MS)
+        postgres_canceller_end(&engine->pool.canceller);
+    if (has_work(lane) || (is_first && !may_first_close(engine))) {
         timer_start(lane->loop, &lane->upkeep, LOOK_MS, look, lane);
         return;
     }
-    postgres_canceller_close(&lane->canceller);
+    if (is_first)
+        postgres_canceller_end(&engine->pool.canceller);
     if (atomic_fetch_sub(&engine->lanes_left, 1) == 1) {
         engine->task = (struct loop_task){ .run = on_all_closed, .arg = engine };
         loop_post(engine->loop, &engine->task);

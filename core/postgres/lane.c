@@ -380,5 +380,4 @@ void postgres_lane_init(struct postgres_lane *lane, struct postgres_pool *pool, 
     lane->turn_task = (struct loop_task){ .run = end_turn, .arg = lane };
     lane->deliver_task = (struct loop_task){ .run = deliver, .arg = lane };
     postgres_gather_init(&lane->gather);
-    postgres_canceller_init(&lane->canceller, loop, pool->settings);
 }

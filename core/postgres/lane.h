@@ -54,7 +54,6 @@ struct postgres_lane {
     struct postgres_batch batch;
     struct postgres_gather gather;
     struct sql_retry_budget retries;
-    struct postgres_canceller canceller;
     unsigned sessions, groups;           /* objects that still refer to the lane */
     /* opening and closing: engine.c */
     struct loop_task task, closing_task;

@@ -8,6 +8,7 @@
 #define POSTGRES_POOL_H
 
 #include "base/breaker.h"
+#include "postgres/cancel.h"
 #include "postgres/connection.h"
 #include "postgres/meter.h"
 #include "postgres/prepare.h"
@@ -26,6 +27,7 @@ struct postgres_pool {
     struct postgres_meter meter;
     struct postgres_sizing sizing;           /* how many connections there may be now */
     struct postgres_plans plans;             /* of all its connections */
+    struct postgres_canceller canceller;     /* on the first lane's loop */
     atomic_uint waiting;                     /* calls in all queues; changed under the mutex, read without */
     atomic_uint cared_for[POSTGRES_CARES];   /* leased ones, by what they go through */
     atomic_bool is_closing;

