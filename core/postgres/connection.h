@@ -61,7 +61,9 @@ struct postgres_connection {
     int pid;                             /* of the back end; behind a pooler a number of its own */
     struct sql_error error;              /* why it did not open, or was lost */
     uint64_t started_ns;                 /* to be opened */
-    uint64_t quiet_since_ms, expires_ms;
+    uint64_t quiet_since_ms;
+    uint64_t expires_ms, ends_ms;        /* when it is to be closed, and must be (renewal.c); 0: never */
+    bool is_renewed;                     /* another one was opened in its place */
     uint64_t heard_ms;                   /* when it was last seen to work */
     unsigned uses;                       /* leases */
     uint64_t leased_ns;                  /* since when a call has it; 0: none has, not even where it is looked after (a ping) */

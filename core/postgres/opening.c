@@ -14,9 +14,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/random.h"
 #include "postgres/lane.h"
 #include "postgres/queue.h"
+#include "postgres/renewal.h"
 
 static const struct breaker_limits breaker_limits = { .failures_max = 3, .open_ms = 250, .open_ms_max = 1000 };
 
@@ -63,14 +63,6 @@ void postgres_opening_end_waits(struct postgres_lane *lane)
 
 /* --- opening -------------------------------------------------------------------------------------------------- */
 
-static uint64_t expiry_of(const struct postgres_settings *settings, uint64_t now_ms)
-{
-    if (!settings->max_lifetime_ms)
-        return 0;
-    uint64_t jitter_ms = random_u64() % (settings->max_lifetime_ms / 10 + 1);
-    return now_ms + settings->max_lifetime_ms - jitter_ms;
-}
-
 static void learn_pace(struct postgres_pool *pool, uint64_t took_ns)
 {
     pool->open_ns = pool->open_ns ? pool->open_ns - pool->open_ns / 4 + took_ns / 4 : took_ns;
@@ -81,7 +73,7 @@ static void on_opened(struct postgres_lane *lane, struct postgres_connection *co
     struct postgres_pool *pool = lane->pool;
     uint64_t now_ms = loop_now_ms(lane->loop), took_ns = clock_mono_ns() - connection->started_ns;
     metric_observe(pool->meter.create, took_ns);
-    connection->expires_ms = expiry_of(pool->settings, now_ms);
+    postgres_renewal_start(connection, now_ms);
     postgres_pool_lock(pool);
     bool is_return = pool->error.sqlstate[0] != '\0';
     connection->place = POSTGRES_LEASED;
@@ -174,17 +166,25 @@ static bool is_wanted(const struct postgres_lane *lane)
            clock_mono_ns() - oldest->submitted_ns >= pool->open_ns;
 }
 
+static bool has_room(const struct postgres_pool *pool, uint64_t now_ms)
+{
+    return pool->total < postgres_sizing_limit(&pool->sizing) && pool->opening < pool->opening_max &&
+           now_ms >= pool->hold_until_ms && !atomic_load_explicit(&pool->is_closing, memory_order_relaxed);
+}
+
+static bool is_below_min(const struct postgres_lane *lane)
+{
+    const struct postgres_pool *pool = lane->pool;
+    return pool->total < pool->settings->min_size && lane->homes * pool->lane_count <= pool->total;
+}
+
 /* One more for this lane? If so it is counted already. */
-static bool may_open(struct postgres_lane *lane)
+static bool may_open(struct postgres_lane *lane, bool for_renewal)
 {
     struct postgres_pool *pool = lane->pool;
-    const struct postgres_settings *settings = pool->settings;
     uint64_t now_ms = loop_now_ms(lane->loop);
-    if (pool->total >= postgres_sizing_limit(&pool->sizing) || pool->opening >= pool->opening_max ||
-        now_ms < pool->hold_until_ms || atomic_load_explicit(&pool->is_closing, memory_order_relaxed))
-        return false;
-    bool is_below_min = pool->total < settings->min_size && lane->homes * pool->lane_count <= pool->total;
-    if (!(is_wanted(lane) || is_below_min) || !breaker_allows(&pool->breaker, now_ms))
+    bool is_needed = for_renewal ? pool->opening == 0 : is_wanted(lane) || is_below_min(lane);
+    if (!is_needed || !has_room(pool, now_ms) || !breaker_allows(&pool->breaker, now_ms))
         return false;
     pool->total++;
     pool->opening++;
@@ -192,30 +192,38 @@ static bool may_open(struct postgres_lane *lane)
     return true;
 }
 
-void postgres_opening_fill(struct postgres_lane *lane)
+/* False: none is opened, for now. */
+static bool open_one(struct postgres_lane *lane, bool for_renewal)
 {
     struct postgres_pool *pool = lane->pool;
-    for (;;) {
-        postgres_pool_lock(pool);
-        bool opens = may_open(lane);
-        postgres_pool_unlock(pool);
-        if (!opens)
-            return;
-        struct postgres_connection *connection;
-        enum fail fail = postgres_connection_open(lane->loop, pool->settings, pool->settings->application_name, on_open,
-                                                  lane, &connection);
-        if (fail) { /* no memory, or no work thread for its name: upkeep tries again */
-            uncount(lane);
-            return;
-        }
-        connection->lane = lane;
-        connection->started_ns = clock_mono_ns();
-        connection->prepared.plans = &pool->plans;
-        connection->place = POSTGRES_OPENING;
-        connection->user = &postgres_lane_user;
-        list_push_back(&lane->all, &connection->all_node);
+    postgres_pool_lock(pool);
+    bool opens = may_open(lane, for_renewal);
+    postgres_pool_unlock(pool);
+    if (!opens)
+        return false;
+    struct postgres_connection *connection;
+    enum fail fail = postgres_connection_open(lane->loop, pool->settings, pool->settings->application_name, on_open,
+                                              lane, &connection);
+    if (fail) { /* no memory, or no work thread for its name: upkeep tries again */
+        uncount(lane);
+        return false;
     }
+    connection->lane = lane;
+    connection->started_ns = clock_mono_ns();
+    connection->prepared.plans = &pool->plans;
+    connection->place = POSTGRES_OPENING;
+    connection->user = &postgres_lane_user;
+    list_push_back(&lane->all, &connection->all_node);
+    return true;
 }
+
+void postgres_opening_fill(struct postgres_lane *lane)
+{
+    while (open_one(lane, /* for_renewal= */ false))
+        continue;
+}
+
+bool postgres_opening_one(struct postgres_lane *lane) { return open_one(lane, /* for_renewal= */ true); }
 
 void postgres_opening_end(struct postgres_lane *lane)
 {

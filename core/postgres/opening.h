@@ -7,6 +7,8 @@
 void postgres_opening_init(struct postgres_pool *pool);
 /* Opens connections up to min_size, or for who waits. On the lane's loop. */
 void postgres_opening_fill(struct postgres_lane *lane);
+/* One more, in place of one that is about to end. False: there is no room for it, or one is being opened. */
+bool postgres_opening_one(struct postgres_lane *lane);
 /* There is no connection, and for now none is tried: waiting is in vain. Mutex held. */
 bool postgres_opening_is_hopeless(struct postgres_pool *pool, uint64_t now_ms);
 /* If so, everybody who waits on this lane is told the last error. */

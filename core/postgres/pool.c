@@ -19,6 +19,7 @@
 #include "postgres/ping.h"
 #include "postgres/query.h"
 #include "postgres/queue.h"
+#include "postgres/renewal.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -148,17 +149,18 @@ static bool fetch_from_others(struct postgres_lane *lane, struct sql_call *call)
 struct postgres_connection *postgres_pool_take(struct postgres_lane *lane)
 {
     struct postgres_pool *pool = lane->pool;
+    uint64_t now_ms = loop_now_ms(lane->loop);
     for (;;) {
         postgres_pool_lock(pool);
         struct list *node = list_pop_front(&lane->idle);
         struct postgres_connection *connection = node ? LIST_ENTRY(node, struct postgres_connection, node) : NULL;
         if (connection)
             connection->place = POSTGRES_LEASED;
+        bool is_over = connection && postgres_renewal_is_over(connection, now_ms);
         postgres_pool_unlock(pool);
         if (!connection)
             return NULL;
-        uint64_t now_ms = loop_now_ms(lane->loop);
-        if (connection->expires_ms && now_ms >= connection->expires_ms)
+        if (is_over)
             postgres_pool_drop(connection, "age");
         else if (now_ms - connection->quiet_since_ms > POSTGRES_FRESH_MS && !postgres_connection_is_alive(connection))
             postgres_pool_drop(connection, "lost");
@@ -234,18 +236,20 @@ static bool any(struct postgres_lane *lane, const struct sql_call *call)
 
 struct sql_call *postgres_pool_next(struct postgres_lane *lane) { return postgres_pool_next_if(lane, any); }
 
-/* Why a quiet connection is not used again, or NULL. */
+/* Why a quiet connection is not used again, or NULL. Mutex held. */
 static const char *reason_to_end(struct postgres_connection *connection)
 {
     struct postgres_pool *pool = connection->lane->pool;
     const struct postgres_settings *settings = pool->settings;
     if (atomic_load_explicit(&pool->is_closing, memory_order_relaxed))
         return "closing";
-    if (connection->expires_ms && connection->quiet_since_ms >= connection->expires_ms)
+    if (postgres_renewal_is_over(connection, connection->quiet_since_ms))
         return "age";
     if (postgres_connection_has_moved(connection))
         return "address";
-    return settings->max_uses && connection->uses >= settings->max_uses ? "uses" : NULL;
+    if (settings->max_uses && connection->uses >= settings->max_uses)
+        return "uses";
+    return pool->total > postgres_sizing_limit(&pool->sizing) ? "resize" : NULL;
 }
 
 void postgres_pool_lease(struct postgres_connection *connection, const struct sql_call *call)
@@ -290,12 +294,10 @@ void postgres_pool_release(struct postgres_connection *connection)
     connection->heard_ms = loop_now_ms(lane->loop);
     if (!was_pinged)
         connection->quiet_since_ms = connection->heard_ms;
-    const char *reason = reason_to_end(connection);
     connection->user = &postgres_lane_user;
     connection->scope = 0; /* what was set outlives no user: reset.c */
     postgres_pool_lock(pool);
-    if (!reason && pool->total > postgres_sizing_limit(&pool->sizing))
-        reason = "resize";
+    const char *reason = reason_to_end(connection);
     struct sql_call *call = reason ? NULL : postgres_queue_next(lane);
     struct postgres_lane *destination = call ? postgres_call_lane(call) : NULL;
     if (call)
@@ -358,7 +360,7 @@ static const char *reason_to_take(struct postgres_connection *connection, uint64
 {
     const struct postgres_pool *pool = connection->lane->pool;
     const struct postgres_settings *settings = pool->settings;
-    if (connection->expires_ms && now_ms >= connection->expires_ms)
+    if (postgres_renewal_is_over(connection, now_ms))
         return "age";
     if (postgres_connection_has_moved(connection))
         return "address";
@@ -422,6 +424,7 @@ void postgres_pool_upkeep(struct postgres_lane *lane)
         postgres_ping(overdue);
     else if (overdue)
         postgres_pool_drop(overdue, reason);
+    postgres_renewal_look(lane);
     postgres_opening_end_waits(lane);
     serve(lane);
     postgres_opening_fill(lane);

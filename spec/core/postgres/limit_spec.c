@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-enum { LOOPS = 3, FLIGHTS = 12, SIZE = 6, STORM_MS = 3000, LEAVE_MS = 100 };
+enum { LOOPS = 3, FLIGHTS = 12, SIZE = 6, STORM_MS = 1000, LEAVE_MS = 100 };
 static struct storm {
     struct loop *loop;
     pthread_t thread;
@@ -84,9 +84,14 @@ static void *run_storm(void *arg)
 
 #define THERE "datname = 'limit_spec'"
 
-static void kill_one(unsigned round)
+static void kill_one(void)
 {
-    outside(round % 4 ? "select pg_terminate_backend(pid) from pg_stat_activity where " THERE
+    static unsigned killed;
+    static uint64_t next_ms;
+    if (clock_mono_ms() < next_ms)
+        return;
+    next_ms = clock_mono_ms() + slow_ms(10);
+    outside(++killed % 4 ? "select pg_terminate_backend(pid) from pg_stat_activity where " THERE
                         " and application_name = 'wick spec' order by random() limit 1"
                       : "select pg_terminate_backend(pid) from pg_stat_activity where " THERE
                         " and application_name = 'wick control'");
@@ -110,11 +115,9 @@ static void expect_at_most(const char *name, int limit, int *most)
 static void watch_storm(void)
 {
     int most = 0, most_control = 0;
-    uint64_t end_ms = clock_mono_ms() + STORM_MS;
-    for (unsigned round = 0; clock_mono_ms() < end_ms; round++) {
+    for (uint64_t end_ms = clock_mono_ms() + slow_ms(STORM_MS); clock_mono_ms() < end_ms;) {
         struct postgres_counts counts;
-        if (round % 3 == 0)
-            kill_one(round / 3);
+        kill_one();
         expect_at_most("wick spec", SIZE, &most);
         expect_at_most("wick control", 1, &most_control);
         if (atomic_load(&pool)) {

@@ -128,6 +128,9 @@ static void a_cancel_is_counted_with_its_cause_and_how_it_ended(void **state)
     (void)state;
     if (!needs_server())
         skip();
+    close_world(NULL);
+    settings.max_size = 1; /* so that it is known which back end is used */
+    open_world_and_admin(settings);
     uint64_t late = cancels("deadline", "ended"), left = cancels("client", "ended");
     uint64_t dropped = cancels("abandoned", "ended"), lost = cancels("deadline", "lost");
     struct asked asked = { .is_done = false };
