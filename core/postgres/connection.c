@@ -19,6 +19,7 @@
 #include "postgres/copy.h"
 #include "postgres/pooler.h"
 #include "postgres/query.h"
+#include "postgres/refusal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -35,68 +36,6 @@ static void on_connect_ready(void *arg, unsigned events, bool broken);
 static void on_ready(void *arg, unsigned events, bool broken);
 static bool read_some(struct postgres_connection *connection);
 static void on_broken(void *arg);
-
-/* --- what went wrong ------------------------------------------------------------------------------------------ */
-
-/* Connection errors come as text only; asked to be verbose, libpq puts the SQLSTATE behind the severity: "FATAL:  28P01: ..". */
-static const char *find_sqlstate(const char *message)
-{
-    for (const char *at = message; (at = strstr(at, ":  ")); at++) {
-        size_t len = strspn(at + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-        if (len == 5 && at[8] == ':' && at[9] == ' ')
-            return at + 3;
-    }
-    return NULL;
-}
-
-/* Trying again does not help until somebody has acted, as with a wrong password. */
-static bool is_about_certificates(const char *message)
-{
-    static const char *const words[] = { "certificate verify failed",       "does not match host name",
-                                         "root certificate file",           "SSL error: tlsv1 alert",
-                                         "could not read certificate file", "could not load private key file",
-                                         "server does not support SSL" };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (strstr(message, words[i]))
-            return true;
-    return false;
-}
-
-static const char *advice_for(const char *sqlstate, const char *message)
-{
-    if (is_about_certificates(message))
-        return "check sslmode, sslrootcert and the host name in database.postgres against the server's certificate";
-    if (postgres_pooler_refuses_options(message))
-        return "the pooler in between takes no options: leave them out of database.postgres, and use ALTER ROLE .. SET";
-    if (strncmp(sqlstate, "28", 2) == 0)
-        return "check user and password in database.postgres";
-    if (strcmp(sqlstate, "3D000") == 0)
-        return "create the database, or correct its name in database.postgres";
-    if (strncmp(sqlstate, "53", 2) == 0)
-        return "raise max_connections of the server, or lower pool.max_size";
-    if (strncmp(sqlstate, "57P", 3) == 0)
-        return "the server is starting or stopping; it is tried again";
-    return "is PostgreSQL running there? It is tried again";
-}
-
-static void set_connect_error(struct postgres_connection *connection, const char *message)
-{
-    const char *sqlstate = find_sqlstate(message);
-    char state[6] = "08001", text[256];
-    if (sqlstate)
-        memcpy(state, sqlstate, 5);
-    size_t before = sqlstate ? (size_t)(sqlstate - message) : strlen(message);
-    const char *after = sqlstate ? sqlstate + 7 : "";
-    if (!sqlstate && is_about_certificates(message))
-        memcpy(state, "28000", 5);
-    if (postgres_pooler_sqlstate(message))
-        memcpy(state, postgres_pooler_sqlstate(message), 5);
-    /* One line: libpq adds hints and, being verbose, the place in the server's source. */
-    snprintf(text, sizeof text, "%.*s%.*s",
-             (int)strcspn(message, "\n") < (int)before ? (int)strcspn(message, "\n") : (int)before, message,
-             (int)strcspn(after, "\n"), after);
-    sql_error_set(&connection->error, state, "%s; %s", text, advice_for(state, message));
-}
 
 static void drop_watch(struct postgres_connection *connection)
 {
@@ -211,7 +150,7 @@ static void on_answer(void *arg, unsigned events, bool broken)
     (void)events, (void)broken;
     if (!read_some(connection)) {
         if (!connection->error.sqlstate[0])
-            set_connect_error(connection, PQerrorMessage(connection->pg));
+            postgres_refusal_fill(&connection->error, PQerrorMessage(connection->pg));
         end_opening(connection);
         return;
     }
@@ -236,7 +175,7 @@ static void ask_first(struct postgres_connection *connection)
     if (PQsetnonblocking(pg, 1) == 0 && postgres_pooler_ask(pg) &&
         watch_socket(connection, on_answer, PQflush(pg) == 1 ? WATCH_READ | WATCH_WRITE : WATCH_READ) == FAIL_OK)
         return;
-    set_connect_error(connection, PQerrorMessage(pg));
+    postgres_refusal_fill(&connection->error, PQerrorMessage(pg));
     fail_to_open(connection);
 }
 
@@ -266,7 +205,7 @@ static void follow_poll(struct postgres_connection *connection, PostgresPollingS
     default:
         if (connects_bare(connection))
             return;
-        set_connect_error(connection, PQerrorMessage(connection->pg));
+        postgres_refusal_fill(&connection->error, PQerrorMessage(connection->pg));
         fail_to_open(connection);
         return;
     }
@@ -329,7 +268,7 @@ static void start_connecting(struct postgres_connection *connection)
     connection->is_bare = target->is_bare;
     connection->pg = PQconnectStartParams(target->keys, target->values, /* expand_dbname= */ 0);
     if (!connection->pg || PQstatus(connection->pg) == CONNECTION_BAD) {
-        set_connect_error(connection, connection->pg ? PQerrorMessage(connection->pg) : "out of memory");
+        postgres_refusal_fill(&connection->error, connection->pg ? PQerrorMessage(connection->pg) : "out of memory");
         fail_to_open(connection);
         return;
     }
