@@ -2,8 +2,9 @@
  *
  * DESIGN  OPEN -> CLOSING [close: nothing new; waiting calls end, idle connections close, running calls go on]
  *         CLOSING -> CUT [drain_ms: running calls are cancelled]  CUT -> BROKEN [cut_ms: connections are closed as they are]
- *         A lane is closed when it has no connection, no call under way, and every session was ended by its holder. The last lane
- *         to close ends the engine on the loop that asked. Each lane looks at itself every look_ms meanwhile.
+ *         A lane is closed when it has no connection, no call under way, and every session was ended by its holder. Each lane
+ *         looks at itself every look_ms meanwhile. The first lane, which listens and cancels for all, closes last, and ends the engine
+ *         on the loop that asked.
  * Path:   app, script > [postgres/engine] > postgres/lane, session, group, pool
  */
 #include "postgres/engine.h"
@@ -79,11 +80,6 @@ static enum fail listen_to(struct sql_engine *base, struct str channel, const st
 {
     struct postgres_engine *engine = (struct postgres_engine *)base;
     return postgres_listen_subscribe(&engine->listen, base, lane_here(base)->loop, channel, listener, out, error);
-}
-
-void postgres_engine_forbid_listen(struct sql_engine *engine)
-{
-    postgres_listen_forbid(&((struct postgres_engine *)engine)->listen);
 }
 
 static void note_retry(struct sql_engine *base, const char *sqlstate, const char *outcome)

@@ -21,7 +21,5 @@ MUST_USE enum fail postgres_engine_open(const struct postgres_settings *settings
 /* Sizes and times of the pool hold as given here from now on, without a connection being lost in use: too many are closed as they become
  * idle. What says where the server is stays as it was. From any thread. FAIL_INVALID as above, and nothing has changed. */
 MUST_USE enum fail postgres_engine_apply(struct sql_engine *engine, const struct postgres_settings *settings, char *why, size_t why_bytes);
-/* A pooler in transaction mode stands in between (core/postgres/listen.h): sql_listen is refused from now on. Any thread. */
-void postgres_engine_forbid_listen(struct sql_engine *engine);
 
 #endif

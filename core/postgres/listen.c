@@ -378,11 +378,24 @@ static void on_notification(struct postgres_connection *connection, const PGnoti
 
 /* --- opening --- */
 
+/* A pooler in transaction mode is in between: from now on sql_listen is refused, and whoever listens already hears nothing. */
+static void forbid(struct postgres_listen *listen)
+{
+    lock(listen);
+    bool is_news = !listen->is_forbidden && listen->subscriptions;
+    listen->is_forbidden = true;
+    tell_owner(listen);
+    unlock(listen);
+    if (is_news)
+        log_line(LOG_ERROR, "LISTEN does not work through PgBouncer in transaction mode: nothing will be heard",
+                 LOG_TEXT("pool", listen->settings->name));
+}
+
 static void on_open(struct postgres_connection *connection, bool is_open)
 {
     struct postgres_listen *listen = connection->on_open_arg;
     if (is_open && connection->is_pooled) /* it is closed by go_on */
-        postgres_listen_forbid(listen);
+        forbid(listen);
     if (is_open)
         go_on(listen);
     else
@@ -483,16 +496,4 @@ void postgres_listen_clear(struct postgres_listen *listen)
     remove_unwanted(listen);
     map_clear(&listen->channels);
     pthread_mutex_destroy(&listen->mutex);
-}
-
-void postgres_listen_forbid(struct postgres_listen *listen)
-{
-    lock(listen);
-    bool is_news = !listen->is_forbidden && listen->subscriptions;
-    listen->is_forbidden = true;
-    tell_owner(listen);
-    unlock(listen);
-    if (is_news)
-        log_line(LOG_ERROR, "LISTEN does not work through PgBouncer in transaction mode: nothing will be heard",
-                 LOG_TEXT("pool", listen->settings->name));
 }

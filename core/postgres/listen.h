@@ -44,8 +44,4 @@ MUST_USE enum fail postgres_listen_subscribe(struct postgres_listen *listen, str
                                              struct sql_subscription **out, struct sql_error *error);
 void postgres_listen_unsubscribe(struct sql_subscription *subscription);
 
-/* For whoever finds that a pooler in transaction mode stands in between, where LISTEN would be taken and nothing ever come: from now on
- * subscribing is refused in words, and those who have subscribed are told in the log. Any thread. */
-void postgres_listen_forbid(struct postgres_listen *listen);
-
 #endif

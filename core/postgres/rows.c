@@ -76,7 +76,8 @@ static const struct kind_of_type {
     { 3912, 3913, SQL_KIND_TEXT }, /* daterange */
 };
 
-enum sql_kind postgres_kind_of(Oid type, enum sql_kind *element)
+/* Of a type's OID. Types made by CREATE TYPE read as text. */
+static enum sql_kind kind_of(Oid type, enum sql_kind *element)
 {
     *element = SQL_KIND_NULL;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -114,7 +115,7 @@ static void fill_columns(struct postgres_shape *shape, const PGresult *result, c
         size_t next = i + 1 < shape->count ? key_at[i + 1] - strlen(PQfname(result, (int)i + 1)) : end;
         column->json_key = str_make(texts + key_at[i], next - key_at[i]);
         shape->types[i] = PQftype(result, (int)i);
-        column->kind = postgres_kind_of(shape->types[i], &column->element);
+        column->kind = kind_of(shape->types[i], &column->element);
         at = next;
     }
 }
@@ -160,7 +161,7 @@ bool postgres_shape_fits(const struct postgres_shape *shape, const PGresult *res
     return true;
 }
 
-struct postgres_shape *postgres_shape_hold(struct postgres_shape *shape)
+static struct postgres_shape *hold_shape(struct postgres_shape *shape)
 {
     atomic_fetch_add_explicit(&shape->references, 1, memory_order_relaxed);
     return shape;
@@ -240,7 +241,7 @@ struct sql_rows *postgres_rows_open(PGresult *result, struct postgres_shape *sha
                   .changed = changed_by(result),
                   .bytes = PQresultMemorySize(result) + sizeof *rows },
         .result = result,
-        .shape = postgres_shape_hold(shape),
+        .shape = hold_shape(shape),
     };
     return &rows->base;
 }

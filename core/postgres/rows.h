@@ -13,13 +13,9 @@ struct postgres_shape;
 struct postgres_shape *postgres_shape_of(const PGresult *result);
 /* Whether a result has the same columns, by number, type and name. Not so for FETCH and the like, whose text tells nothing. */
 bool postgres_shape_fits(const struct postgres_shape *shape, const PGresult *result);
-struct postgres_shape *postgres_shape_hold(struct postgres_shape *shape);
 void postgres_shape_release(struct postgres_shape *shape);            /* NULL is fine */
 
 /* Rows over a result, which is theirs from now on (also on failure, then NULL comes back). Takes a reference of its own. */
 struct sql_rows *postgres_rows_open(PGresult *result, struct postgres_shape *shape);
-
-/* Of a type's OID. Types made by CREATE TYPE read as text. */
-enum sql_kind postgres_kind_of(Oid type, enum sql_kind *element);
 
 #endif

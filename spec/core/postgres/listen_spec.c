@@ -305,26 +305,6 @@ static void an_idle_connection_is_asked_and_one_without_answer_is_replaced(void 
     servers("stop", "");
 }
 
-static void behind_a_pooler_it_is_refused_in_words(void **state)
-{
-    (void)state;
-    if (!needs_server())
-        skip();
-    struct heard heard;
-    subscribe_and_wait(&heard, "c");
-    log_setup(LOG_ERROR + 1, LOG_LOGFMT, 2);
-    postgres_engine_forbid_listen(world.engine);
-    log_setup(LOG_ERROR, LOG_LOGFMT, 2);
-    struct sql_listener listener = { on_note, on_gap, NULL };
-    struct sql_subscription *subscription = NULL;
-    struct sql_error error = { .sent = false };
-    assert_int_equal(sql_listen(world.engine, STR("d"), &listener, &subscription, &error), FAIL_REFUSED);
-    assert_string_equal(error.sqlstate, "0A000");
-    assert_non_null(strstr(error.text, "PgBouncer"));
-    turn_until(2000, listening() == 0);
-    sql_unlisten(heard.subscription);
-}
-
 /* --- several loops --- */
 
 enum { LOOPS = 4, ROUNDS = 30 };
@@ -430,7 +410,6 @@ int main(void)
         SPEC(a_slow_subscriber_loses_its_queue_and_gets_a_gap_and_holds_nobody_up, set_up),
         SPEC(a_note_that_is_refused_comes_again_first, set_up),
         SPEC(an_idle_connection_is_asked_and_one_without_answer_is_replaced, NULL),
-        SPEC(behind_a_pooler_it_is_refused_in_words, set_up),
         SPEC(subscribers_come_and_go_on_many_loops, NULL),
         cmocka_unit_test(everything_is_given_back),
     };
