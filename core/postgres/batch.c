@@ -91,8 +91,7 @@ static void share(struct postgres_batch *batch, struct postgres_connection *conn
     connection->pending_ns = 0;
 }
 
-static struct postgres_connection *choose(struct postgres_lane *lane, const struct sql_call *call,
-                                          uint64_t now_ns)
+static struct postgres_connection *choose(struct postgres_lane *lane, const struct sql_call *call, uint64_t now_ns)
 {
     struct postgres_batch *batch = &lane->batch;
     struct postgres_connection *best = least_loaded(batch, now_ns);

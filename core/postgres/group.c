@@ -205,8 +205,7 @@ void postgres_group_abandon(struct postgres_group *group, enum fail fail)
         postgres_lane_finish_early(group->lane, call, fail);
     }
     if (group->connection)
-        postgres_cancel(group->connection,
-                        fail == FAIL_TIMEOUT ? POSTGRES_CANCEL_DEADLINE : POSTGRES_CANCEL_CLIENT);
+        postgres_cancel(group->connection, fail == FAIL_TIMEOUT ? POSTGRES_CANCEL_DEADLINE : POSTGRES_CANCEL_CLIENT);
     else
         postgres_lane_abandon(&group->waiter, fail); /* which ends the group */
 }

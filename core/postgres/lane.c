@@ -4,6 +4,7 @@
  *           TURN -> RUNNING [a connection is free]        TURN -> WAITING [none is]
  *           WAITING -> RUNNING [released here]            WAITING -> BOUND -> RUNNING [released on another loop]
  *           RUNNING -> TURN [to be run again: lost read, aborted batch, stale statement]
+ *           TURN -> PARKED -> RUNNING, WAITING [gather.c]    SESSION -> RUNNING [session.c]    RUNNING -> RESOLVING [outcome.c]
  *           any -> FINISHED [answer, deadline, cancel] -> on_done
  *         A call that gives up while RUNNING is taken off its connection at once and answered; the connection itself is cancelled
  *         and goes to nobody until that is over (cancel.h).

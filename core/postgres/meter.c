@@ -89,7 +89,8 @@ static void open_gauges(struct postgres_meter *meter, struct labels *labels, con
     meter->limit = metric_gauge("wick_pg_pool_limit",
                                 "Connections the pool may have right now: what autosize has found, else the size.",
                                 label(labels, pool, NULL, NULL));
-    meter->waiters = metric_gauge("wick_pg_pool_waiters", "Calls that wait for a connection (OpenTelemetry: "
+    meter->waiters = metric_gauge("wick_pg_pool_waiters",
+                                  "Calls that wait for a connection (OpenTelemetry: "
                                   "db.client.connection.pending_requests).",
                                   label(labels, pool, NULL, NULL));
     meter->breaker = metric_gauge("wick_pg_pool_breaker_state",
@@ -101,7 +102,7 @@ static void open_gauges(struct postgres_meter *meter, struct labels *labels, con
 static void open_cancels(struct postgres_meter *meter, struct labels *labels, const char *pool)
 {
     static const char *const causes[POSTGRES_CANCEL_CAUSES] = {
-        [POSTGRES_CANCEL_CLIENT] = "client", [POSTGRES_CANCEL_DEADLINE] = "deadline",
+        [POSTGRES_CANCEL_CLIENT] = "client",       [POSTGRES_CANCEL_DEADLINE] = "deadline",
         [POSTGRES_CANCEL_ABANDONED] = "abandoned", [POSTGRES_CANCEL_SIZE] = "size",
         [POSTGRES_CANCEL_CLOSING] = "closing",
     };
@@ -129,7 +130,7 @@ static void open_plans(struct postgres_plans *plans, struct labels *labels, cons
 
 static void open_counters(struct postgres_meter *meter, struct labels *labels, const char *pool)
 {
-    static const char timeouts[] = "wick_pg_pool_timeouts_total", 
+    static const char timeouts[] = "wick_pg_pool_timeouts_total",
                       timeouts_help[] = "Calls that got no connection (OpenTelemetry: "
                                         "db.client.connection.timeouts).";
     static const char reconnects[] = "wick_pg_pool_reconnects_total",
@@ -184,9 +185,10 @@ void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *poo
     open_listen(meter, &labels, name);
     meter->acquire = metric_histogram("wick_pg_pool_acquire_duration_seconds",
                                       "From asking for a connection to having it (OpenTelemetry: "
-                                      "db.client.connection.wait_time).", label(&labels, name, NULL, NULL),
-                                      METRIC_SECONDS);
-    meter->use = metric_histogram("wick_pg_pool_use_duration_seconds", "From having a connection to giving it back (OpenTelemetry: "
+                                      "db.client.connection.wait_time).",
+                                      label(&labels, name, NULL, NULL), METRIC_SECONDS);
+    meter->use = metric_histogram("wick_pg_pool_use_duration_seconds",
+                                  "From having a connection to giving it back (OpenTelemetry: "
                                   "db.client.connection.use_time).",
                                   label(&labels, name, NULL, NULL), METRIC_SECONDS);
     meter->create = metric_histogram("wick_pg_pool_create_duration_seconds",

@@ -142,8 +142,8 @@ static void write_report(struct round *round)
     buf_addf(out,
              "{\"engine\":\"postgres\",\"pool\":\"%s\",\"min_size\":%u,\"max_size\":%u,\"total\":%u,\"waiting\":%u,"
              "\"oldest_wait_ms\":%llu,\"longest_hold_ms\":%llu,\"breaker\":\"%s\"",
-             settings->name, settings->min_size, settings->max_size, counts.total,
-             counts.waiting, (unsigned long long)counts.oldest_wait_ms, (unsigned long long)round->longest_hold_ms,
+             settings->name, settings->min_size, settings->max_size, counts.total, counts.waiting,
+             (unsigned long long)counts.oldest_wait_ms, (unsigned long long)round->longest_hold_ms,
              breakers[counts.breaker]);
     add_error(out, &counts.error);
     add_states(out, round);

@@ -1,6 +1,7 @@
 /* reset.c - cleans a connection whose user has gone, by the cheapest means that suffice.
  *
- * DESIGN  [running: cancel it, wait] -> [transaction open: ROLLBACK] -> [dirt: what DISCARD ALL does, but for the prepared statements, which stay unless there are some of the plugin's own] -> pool
+ * DESIGN  [running: cancel it, wait] -> [transaction open: ROLLBACK] -> [dirt: what DISCARD ALL does] -> pool
+ *         Prepared statements stay, unless there are some of the plugin's own.
  *         All of it under one deadline; a connection that does not get through is closed.
  * Path:   postgres/session, lane > [postgres/reset] > postgres/query, pool
  */

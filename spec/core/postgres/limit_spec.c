@@ -92,9 +92,9 @@ static void kill_one(void)
         return;
     next_ms = clock_mono_ms() + slow_ms(10);
     outside(++killed % 4 ? "select pg_terminate_backend(pid) from pg_stat_activity where " THERE
-                        " and application_name = 'wick spec' order by random() limit 1"
-                      : "select pg_terminate_backend(pid) from pg_stat_activity where " THERE
-                        " and application_name = 'wick control'");
+                           " and application_name = 'wick spec' order by random() limit 1"
+                         : "select pg_terminate_backend(pid) from pg_stat_activity where " THERE
+                           " and application_name = 'wick control'");
 }
 
 /* A back end that was closed or killed is seen until it has left, while another is opened in its place; so what is too many must be
@@ -102,7 +102,8 @@ static void kill_one(void)
 static void expect_at_most(const char *name, int limit, int *most)
 {
     char text[160];
-    snprintf(text, sizeof text, "select count(*) from pg_stat_activity where " THERE " and application_name = '%s'", name);
+    snprintf(text, sizeof text, "select count(*) from pg_stat_activity where " THERE " and application_name = '%s'",
+             name);
     uint64_t end_ms = clock_mono_ms() + slow_ms(LEAVE_MS);
     int now = outside_int(text);
     while (now > limit && clock_mono_ms() < end_ms)

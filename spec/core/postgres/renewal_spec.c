@@ -7,13 +7,13 @@ enum { OPEN_MS = 150, LIFETIME_MS = 1500, RUN_MS = 4 * LIFETIME_MS };
 
 static uint64_t closed_by_age(void)
 {
-    return metric_counter_value(
-        metric_counter("wick_pg_pool_reconnects_total", "", "pool=\"primary\",reason=\"age\""));
+    return metric_counter_value(metric_counter("wick_pg_pool_reconnects_total", "", "pool=\"primary\",reason=\"age\""));
 }
 
 static uint64_t opened(void)
 {
-    return metric_count(metric_histogram("wick_pg_pool_create_duration_seconds", "", "pool=\"primary\"", METRIC_SECONDS));
+    return metric_count(
+        metric_histogram("wick_pg_pool_create_duration_seconds", "", "pool=\"primary\"", METRIC_SECONDS));
 }
 
 static void open_pool(unsigned min_size, unsigned max_size)
