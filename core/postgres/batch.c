@@ -51,6 +51,7 @@ void postgres_batch_end(struct postgres_connection *connection)
     if (!connection->is_shared)
         return;
     connection->is_shared = connection->is_unsynced = false;
+    connection->unsynced_calls = 0;
     for (unsigned i = 0; i < batch->count; i++)
         if (batch->shared[i] == connection) {
             batch->shared[i] = batch->shared[--batch->count];
@@ -72,6 +73,7 @@ static struct postgres_connection *least_loaded(struct postgres_batch *batch, ui
     for (unsigned i = batch->count; i-- > 0;) { /* from the end: ending one moves the last into its place */
         struct postgres_connection *connection = batch->shared[i];
         if (is_stuck(connection, now_ns)) {
+            metric_add(connection->lane->pool->meter.stuck, 1);
             postgres_batch_end(connection);
             continue;
         }
@@ -119,6 +121,7 @@ static bool put(struct postgres_connection *connection, struct sql_call *call, u
         return true;
     }
     postgres_lane_run(connection, call, now_ns);
+    connection->unsynced_calls++;
     connection->pending_ns += pace_of(&lane->batch, postgres_call_hash(call));
     return true;
 }
@@ -163,6 +166,8 @@ void postgres_batch_send(struct postgres_lane *lane)
             postgres_lane_give_back(connection);
         } else if (connection->is_unsynced) {
             connection->is_unsynced = false;
+            postgres_meter_unit(&lane->pool->meter, POSTGRES_UNIT_READS, connection->unsynced_calls);
+            connection->unsynced_calls = 0;
             postgres_query_end_unit(connection);
         }
     }

@@ -116,6 +116,7 @@ struct postgres_connection {
     /* batch.c */
     uint64_t pending_ns;                 /* what is on its way will take about this long */
     bool is_shared, is_unsynced;
+    unsigned unsynced_calls;             /* of the unit that is being collected */
     /* gather.c */
     bool is_gathered;                    /* has a unit of writes that share a commit */
 };

@@ -112,6 +112,7 @@ static void send(struct unit *unit)
     }
     connection->is_gathered = true;
     lane->gather.running++;
+    postgres_meter_unit(&lane->pool->meter, POSTGRES_UNIT_WRITES, unit->calls);
     postgres_query_end_unit(connection);
 }
 

@@ -117,6 +117,21 @@ static void open_cancels(struct postgres_meter *meter, struct labels *labels, co
         }
 }
 
+static void open_units(struct postgres_meter *meter, struct labels *labels, const char *pool)
+{
+    static const char *const kinds[] = { [POSTGRES_UNIT_READS] = "read", [POSTGRES_UNIT_WRITES] = "write" };
+    for (size_t i = 0; i < POSTGRES_UNIT_KINDS; i++) {
+        meter->units[i] = metric_counter("wick_pg_batch_units_total",
+                                         "Round trips that statements of one moment may share.",
+                                         label(labels, pool, "kind", kinds[i]));
+        meter->unit_calls[i] = metric_counter("wick_pg_batch_statements_total", "Statements that went out in them.",
+                                              label(labels, pool, "kind", kinds[i]));
+    }
+    meter->stuck = metric_counter("wick_pg_batch_stuck_total",
+                                  "Shared connections that were left to a statement which used to be quick.",
+                                  label(labels, pool, NULL, NULL));
+}
+
 static void open_plans(struct postgres_plans *plans, struct labels *labels, const char *pool)
 {
     plans->hits = metric_counter("wick_pg_statement_cache_hits_total", "Statements that were prepared already.",
@@ -181,6 +196,7 @@ void postgres_meter_open(struct postgres_meter *meter, struct postgres_pool *poo
     meter->pool = pool;
     open_gauges(meter, &labels, name);
     open_counters(meter, &labels, name);
+    open_units(meter, &labels, name);
     open_cancels(meter, &labels, name);
     open_listen(meter, &labels, name);
     meter->acquire = metric_histogram("wick_pg_pool_acquire_duration_seconds",
@@ -244,6 +260,12 @@ void postgres_meter_leak(struct postgres_meter *meter, const char *reason)
     const char *const pairs[][2] = { { "reason", reason } };
     count(meter, "wick_pg_pool_leaks_total", "Transactions that were held too long, or left open by their request.",
           pairs, 1);
+}
+
+void postgres_meter_unit(struct postgres_meter *meter, enum postgres_unit_kind kind, unsigned calls)
+{
+    metric_add(meter->units[kind], 1);
+    metric_add(meter->unit_calls[kind], calls);
 }
 
 static struct metric_counter *errors_of(struct postgres_meter *meter, const char *sqlstate)

@@ -12,6 +12,9 @@ struct postgres_pool;
 
 enum { POSTGRES_METER_REASONS = 9 };
 
+/* What statements share: a Sync, and writes a commit with it. */
+enum postgres_unit_kind { POSTGRES_UNIT_READS, POSTGRES_UNIT_WRITES, POSTGRES_UNIT_KINDS };
+
 struct postgres_counts {
     unsigned total, waiting;
     unsigned idle, used, opening, resetting, cancelling;   /* which make up the total */
@@ -26,6 +29,7 @@ struct postgres_meter {
     struct metric_gauge *idle, *used, *opening, *resetting, *cancelling, *size, *size_min, *limit, *waiters, *breaker;
     struct metric_histogram *acquire, *use, *create, *query;
     struct metric_counter *timeouts, *refused, *failed_to_open, *rows;
+    struct metric_counter *units[POSTGRES_UNIT_KINDS], *unit_calls[POSTGRES_UNIT_KINDS], *stuck;
     struct metric_counter *sizings[POSTGRES_SIZE_REASONS];
     struct metric_counter *closed[POSTGRES_METER_REASONS];
     struct metric_counter *cancels[POSTGRES_CANCEL_CAUSES][POSTGRES_CANCEL_OUTCOMES];
@@ -42,6 +46,8 @@ bool postgres_meter_closed(struct postgres_meter *meter, const char *reason);
 void postgres_meter_retry(struct postgres_meter *meter, const char *sqlstate, const char *outcome);
 /* A transaction was held too long, or left behind. */
 void postgres_meter_leak(struct postgres_meter *meter, const char *reason);
+/* So many statements went out together. */
+void postgres_meter_unit(struct postgres_meter *meter, enum postgres_unit_kind kind, unsigned calls);
 /* A statement is over. */
 void postgres_meter_call(struct postgres_meter *meter, const struct sql_call *call, uint64_t now_ns);
 

@@ -14,7 +14,7 @@ struct postgres_settings {
     const char *conninfo;                /* URL or keyword=value, as libpq documents it (PostgreSQL 15, 34.1.1) */
     const char *name;                    /* label of logs and metrics, "primary" */
     const char *application_name;        /* seen in pg_stat_activity, "wick" */
-    unsigned min_size, max_size;         /* connections for the whole process; max_size counts those that open, are reset or cancelled, too */
+    unsigned min_size, max_size;         /* connections for the whole process; those that open, are reset or cancelled count, too */
     bool autosize;                       /* the size is found by trying, from min_size to max_size and the share (autosize.h) */
     unsigned share_percent;              /* of the server's max_connections that autosize may use */
     unsigned connecting_limit;           /* attempts to connect at a time; 1 after a failure, doubling with each success */

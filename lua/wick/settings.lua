@@ -86,7 +86,9 @@ local sqlite = S.record({
 
 local pool = S.record({
   min_size = S.int64 { default = 5, min = 0, max = 1000, doc = "connections kept open" },
-  max_size = S.int64 { default = 20, min = 1, max = 1000, doc = "connections at most, for the whole process; one more while it cancels, one to listen" },
+  max_size = S.int64 {
+    default = 20, min = 1, max = 1000, doc = "connections at most, for the whole process; one more while it cancels, one to listen",
+  },
   idle_timeout = S.duration { default = "30s", doc = "an idle connection above min_size is closed after it" },
   max_lifetime = S.duration { default = "30m", min = "1s", doc = "a connection is replaced after it (less up to 10 % at random)" },
   acquire_timeout = S.duration { default = "5s", min = "10ms", max = "10m", doc = "for a connection to become free; over it: 503" },

@@ -53,7 +53,8 @@ describe("the README", function()
         local function report(req, cx) return cx.db:one "select count(*) as events from events" end
         local function add(req, cx) return cx.db:one("insert into events(text) values ($1) returning id", req.body.text) end
         return { name = "shown", version = "1.0.0", schema = "schema", routes = {]],
-      handler("POST", "/begun/{id:int64}", block "local tx <close> = cx.db:begin()\ntx:exec(", "cx.db:one('select text from notes where id = $1', id)"),
+      handler("POST", "/begun/{id:int64}", block "local tx <close> = cx.db:begin()\ntx:exec(",
+        "cx.db:one('select text from notes where id = $1', id)"),
       handler("POST", "/piped/{id:int64}", block "cx.db:pipeline(", "{ balance = balance, first = results[1] ~= nil }"),
       handler("POST", "/rerun/{id:int64}", block "cx.db:transaction(", "{ balance = balance }"),
       handler("POST", "/twice/{id:int64}", readme:match "`(cx%.db:with{ idempotent = true }:exec%b())`", "cx.no_content()"),

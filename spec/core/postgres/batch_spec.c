@@ -192,6 +192,8 @@ static void behind_one_that_waits_for_a_lock_nothing_is_put(void **state)
     learn_that_it_is_quick();
     start_quick();
     end_quick();
+    struct metric_counter *stuck = metric_counter("wick_pg_batch_stuck_total", "", "pool=\"primary\"");
+    uint64_t before = metric_counter_value(stuck);
     lock();
     for (int i = 0; i < LOCKED; i++) {
         ask_locked(&slow[i]);
@@ -212,6 +214,7 @@ static void behind_one_that_waits_for_a_lock_nothing_is_put(void **state)
         drop_rows(&slow[i]);
     }
     expect_quick_ones_to_have_been_quick();
+    assert_true(metric_counter_value(stuck) >= before + POSTGRES_BATCH_CONNECTIONS);
     assert_true(took_ns[samples - 1] < HOLD_MS / 2 * UINT64_C(1000000)); /* not one of them */
 }
 

@@ -29,6 +29,14 @@ static uint64_t cancels(const char *cause, const char *outcome)
     return metric_counter_value(metric_counter("wick_pg_cancels_total", "", labels));
 }
 
+static uint64_t batched(const char *what, const char *kind)
+{
+    char name[64], labels[64];
+    snprintf(name, sizeof name, "wick_pg_batch_%s_total", what);
+    snprintf(labels, sizeof labels, "pool=\"primary\",kind=\"%s\"", kind);
+    return metric_counter_value(metric_counter(name, "", labels));
+}
+
 static double gauge(const char *name, const char *labels)
 {
     struct buf out;
@@ -62,8 +70,11 @@ static void every_connection_that_is_given_out_is_counted_when_it_comes_back(voi
     for (int i = 0; i < 20; i++)
         reads(1); /* until it is known how quick it is .. */
     before = leases();
-    reads(30); /* .. and then they share connections */
+    uint64_t units = batched("units", "read"), statements = batched("statements", "read");
+    reads(30); /* .. and then they share connections, and round trips */
     assert_in_range(leases() - before, 1, 15);
+    assert_in_range(batched("statements", "read") - statements, 15, 30);
+    assert_in_range(batched("units", "read") - units, 1, 15);
     struct leased leased;
     before = leases();
     struct sql_session *session = begin(&leased);
@@ -81,7 +92,7 @@ static void writes_that_share_a_commit_are_counted_as_one(void **state)
         skip();
     static struct asked asked[20];
     run("insert into meter_spec values (1)");
-    uint64_t before = leases();
+    uint64_t before = leases(), units = batched("units", "write"), statements = batched("statements", "write");
     for (int i = 0; i < 20; i++) {
         prepare_call(&asked[i], "insert into meter_spec values (2)", 0);
         asked[i].call.shares_commit = true;
@@ -93,6 +104,8 @@ static void writes_that_share_a_commit_are_counted_as_one(void **state)
     }
     turn_until(1000, leases() > before);
     assert_in_range(leases() - before, 1, 2);
+    assert_int_equal(batched("statements", "write") - statements, 20);
+    assert_in_range(batched("units", "write") - units, 1, 2);
 }
 
 static void a_connection_is_replaced_after_so_many_shared_uses_as_well(void **state)
