@@ -150,16 +150,23 @@ static bool is_spent(struct task *task)
     return now_ns - task->hook_cpu_ns >= task->vm->cpu_ms * UINT64_C(1000000);
 }
 
-static void end_spent(lua_State *L)
+/* True where it is spent, from now on with a hook at each instruction. */
+static bool has_spent(lua_State *L)
 {
     struct task *task = task_of(L);
     if (!is_spent(task))
-        return;
+        return false;
     task->spent = true;
     task->vm->budget.is_suspected = true;
     if (count_of(L) != BUDGET_COUNT_SPENT)
         set_hook(L, BUDGET_COUNT_SPENT);
-    luaL_error(L, "used its CPU budget of %d ms between two waits", (int)task->vm->cpu_ms);
+    return true;
+}
+
+static void end_spent(lua_State *L)
+{
+    if (has_spent(L))
+        luaL_error(L, "used its CPU budget of %d ms between two waits", (int)task_of(L)->vm->cpu_ms);
 }
 
 static void hook(lua_State *L, lua_Debug *ar)
@@ -174,8 +181,12 @@ static void hook(lua_State *L, lua_Debug *ar)
 }
 
 /* While files are loaded there is no budget. */
+static bool has_budget(lua_State *L) { return task_of(L) != &task_of(L)->vm->main.task; }
+
 void budget_check(lua_State *L)
 {
-    if (task_of(L) != &task_of(L)->vm->main.task)
+    if (has_budget(L))
         end_spent(L);
 }
+
+bool budget_is_over(lua_State *L) { return has_budget(L) && has_spent(L); }

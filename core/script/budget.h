@@ -46,5 +46,7 @@ bool budget_has_ended(lua_State *L);
 void budget_settle(struct task *task);
 /* Raises when the task has used its budget: for C functions that compute for long. [-0, +0] */
 void budget_check(lua_State *L);
+/* The same for those that may not be left by an error: true, and they end soon. */
+bool budget_is_over(lua_State *L);
 
 #endif

@@ -2,10 +2,13 @@
  *
  * DESIGN  Recurses, at most VALUE_DEPTH_MAX deep, with raw accesses only, so it never raises. A mistake is reported by
  *         unwinding: each level puts its key before the path.
+ *         A table that is in many places is written in each, so a small graph may stand for 2^60 values: writing ends when the
+ *         text is as long as it may be, and when the CPU budget of the task is over.
  * Path:   script/handler, bind_cache, bind_db > [script/value_write] > base/json, sql/json
  */
 #include "script/value.h"
 
+#include "script/budget.h"
 #include "script/cached.h"
 #include "script/rows_value.h"
 #include "script/state.h"
@@ -17,9 +20,11 @@ struct writer {
     lua_State *L;
     struct buf *out;
     struct value_why *why;
-    unsigned depth;
+    unsigned depth, steps;
     bool pretty;
 };
+
+enum { STEPS = 4096, KEYS_MAX = 1000 * 1000 };
 
 static bool write_value(struct writer *w, int index);
 
@@ -27,6 +32,19 @@ static bool refuse(struct writer *w, const char *reason)
 {
     snprintf(w->why->text, sizeof w->why->text, ": %s", reason);
     return false;
+}
+
+/* As many values more; or as much work as they are. */
+static bool may_go_on(struct writer *w, size_t steps)
+{
+    if (!buf_ok(w->out))
+        return refuse(w, "the text is too long, or there is no memory for it");
+    if (steps < STEPS - w->steps) {
+        w->steps += (unsigned)steps;
+        return true;
+    }
+    w->steps = 0;
+    return !budget_is_over(w->L) || refuse(w, "the CPU budget is used up");
 }
 
 /* Puts a step before the path that is there; what does not fit falls off the end. */
@@ -68,7 +86,7 @@ static bool write_string(struct writer *w, struct str text)
     if (!str_utf8(text))
         return refuse(w, "this string is not valid UTF-8, so JSON cannot hold it");
     json_add_string(w->out, text);
-    return true;
+    return may_go_on(w, text.len / 16);
 }
 
 static bool write_item(struct writer *w, lua_Integer place)
@@ -221,6 +239,8 @@ static size_t count_keys(lua_State *L, int table)
 static bool write_object(struct writer *w, int table)
 {
     size_t count = count_keys(w->L, table);
+    if (count > KEYS_MAX)
+        return refuse(w, "an object of more than 1000000 keys");
     struct key here[KEYS_HERE], *keys = here;
     if (count > KEYS_HERE && !(keys = mem_alloc(MEM_SCRIPT, count * sizeof *keys)))
         return refuse(w, "no memory");
@@ -244,6 +264,8 @@ static bool write_table(struct writer *w, int table)
     if (!lua_checkstack(L, 8))
         return refuse(w, "no memory");
     lua_Integer count = (lua_Integer)lua_rawlen(L, table);
+    if (!may_go_on(w, (size_t)count / 4))
+        return false;
     const void *mark = NULL;
     if (lua_getmetatable(L, table)) {
         mark = lua_topointer(L, -1);
@@ -269,6 +291,8 @@ static bool write_userdata(struct writer *w, int index)
 static bool write_value(struct writer *w, int index)
 {
     lua_State *L = w->L;
+    if (!may_go_on(w, 1))
+        return false;
     switch (lua_type(L, index)) {
     case LUA_TNIL: buf_add(w->out, "null", 4); return true;
     case LUA_TBOOLEAN: buf_add_str(w->out, lua_toboolean(L, index) ? STR("true") : STR("false")); return true;
@@ -302,7 +326,7 @@ static bool write_whole(struct writer *w, int index)
     memory->unlimited = false;
     lua_settop(w->L, top);
     if (fine && !buf_ok(w->out))
-        fine = refuse(w, "no memory");
+        fine = refuse(w, "the text is too long, or there is no memory for it");
     if (!fine)
         w->out->len = len;
     return fine;
