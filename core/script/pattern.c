@@ -176,6 +176,7 @@ static bool add_replacement(struct match *match, luaL_Buffer *out, const char *s
         lua_pushvalue(L, 3);
         lua_call(L, match_push_captures(match, s, end), 1);
     } else if (type == LUA_TTABLE) {
+        match_count(match, 1024); /* its __index may lead through thousands of tables */
         match_push_capture(match, 0, s, end);
         lua_gettable(L, 3);
     } else {
