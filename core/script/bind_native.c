@@ -276,6 +276,8 @@ static int open_native(lua_State *L)
         { "match_check", native_match_check },
         { "statement", native_statement },
         { "load_plugin_chunk", sandbox_load },
+        { "cjson_guard_encode", cjson_guard_encode },
+        { "cjson_guard_decode", cjson_guard_decode },
         { "traceback", task_traceback },
         { "sleep", cx_sleep },
         { "rerun", retry_rerun },

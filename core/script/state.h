@@ -122,6 +122,9 @@ int script_ask(lua_State *L);             /* ask.c: native.ask(host, port, path)
 /* sandbox.c */
 void sandbox_open(lua_State *L);          /* strict globals, closed string metatable */
 int sandbox_load(lua_State *L);           /* native.load_plugin_chunk(text, chunkname, environment) -> function | nil, why */
+/* guarded_cjson.c: native.cjson_guard_encode(encode) and .._decode(decode) -> the same within size, memory and budget */
+int cjson_guard_encode(lua_State *L);
+int cjson_guard_decode(lua_State *L);
 /* bind_cx.c: cx.sleep(ms or "1s") */
 int cx_sleep(lua_State *L);
 /* coroutine.c */

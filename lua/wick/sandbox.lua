@@ -3,6 +3,7 @@
 -- Writing or reading an undeclared global is an error with file and line. There is no io, no print, no debug, no os beyond the
 -- clock, no loading of code. Bytecode is refused: plugins are text.
 
+local native = require "wick.native"
 local suggest = require "wick.suggest"
 
 local sandbox = {}
@@ -49,19 +50,38 @@ local function protected(f, handler, ...)
   return handled(handler, pcall(f, ...))
 end
 
--- cjson with settings of its own, and depths that are safe.
+-- What lua-cjson may be set to within a plugin: its buffers stay its own, and an array is at most ten times as long as it has values.
+local function guarded_depth(cjson, name)
+  local set = cjson[name]
+  return function(depth)
+    if depth ~= nil and depth > JSON_DEPTH_MAX then
+      error(("cjson.%s: at most %d"):format(name, JSON_DEPTH_MAX), 2)
+    end
+    return set(depth)
+  end
+end
+
+local function guarded_sparse(cjson)
+  local set = cjson.encode_sparse_array
+  return function(convert, ratio, safe)
+    if ratio ~= nil and not (ratio >= 1 and ratio <= 10) or safe ~= nil and not (safe >= 0 and safe <= 10) then
+      error("cjson.encode_sparse_array: a ratio from 1 to 10, and safe up to 10", 2)
+    end
+    return set(convert, ratio, safe)
+  end
+end
+
+-- cjson with settings of its own, and sizes and depths that are safe (core/script/guarded_cjson.c).
 local function own_cjson()
   local cjson = require("cjson").new()
+  cjson.encode_keep_buffer(false)
   for _, name in ipairs { "encode_max_depth", "decode_max_depth" } do
-    local set = cjson[name]
-    cjson[name] = function(depth)
-      if depth ~= nil and depth > JSON_DEPTH_MAX then
-        error(("cjson.%s: at most %d"):format(name, JSON_DEPTH_MAX), 2)
-      end
-      return set(depth)
-    end
+    cjson[name] = guarded_depth(cjson, name)
   end
-  cjson.new = nil
+  cjson.encode_sparse_array = guarded_sparse(cjson)
+  cjson.encode = native.cjson_guard_encode(cjson.encode)
+  cjson.decode = native.cjson_guard_decode(cjson.decode)
+  cjson.new, cjson.encode_keep_buffer = nil, nil
   return cjson
 end
 

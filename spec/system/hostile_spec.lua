@@ -24,6 +24,8 @@ route("finalizer", function()
   for i = 1, 1000000 do t[i % 10] = {} end
 end)
 route("message-handler", function() return xpcall(error, function() while true do end end, "x") end)
+route("pcall-pcall", function() local function f() pcall(f) pcall(f) end f() end)
+route("xpcall-xpcall", function() local function f() xpcall(f, f) xpcall(f, f) end f() end)
 route("repeat-nothing", function() return { #(""):rep(1 << 60) } end)
 route("xpcall", function()
   local fine, a, b = xpcall(function(...) return ... end, error, 1, 2)
@@ -34,6 +36,17 @@ end)
 
 -- what would crash
 route("json-depth", function() cjson.decode_max_depth(1000000000) return cjson.decode(("["):rep(3000000)) end)
+route("json-dag", function() local t = {} for _ = 1, 60 do t = { t, t } end return cjson.encode(t) end)
+route("json-often", function()
+  local text, t = ("x"):rep(4000000), {}
+  for i = 1, 600 do t[i] = text end
+  return cjson.encode(t)
+end)
+route("json-holds-itself", function() local t = {} t[1] = t return cjson.encode(t) end)
+route("json-sparse", function() cjson.encode_sparse_array(false, 0, 0) return cjson.encode { [1 << 40] = 1 } end)
+route("json-long", function() return cjson.decode("[" .. ("0,"):rep(2200000) .. "0]") end)
+route("json-memory", function() return cjson.decode("[" .. ("[],"):rep(1200000) .. "0]") end)
+route("json-settings", function() return { keep = cjson.encode_keep_buffer == nil, new = cjson.new == nil } end)
 route("json", function() return { cjson.decode("[1]")[1], cjson.encode { a = 1 } } end)
 
 -- what no client would take
@@ -166,7 +179,7 @@ describe("a hostile plugin", function()
   end)
 
   it("gets its CPU budget and no more, inside of C functions, too", function()
-    for _, path in ipairs { "/pattern", "/trim", "/message-handler" } do
+    for _, path in ipairs { "/pattern", "/trim", "/message-handler", "/pcall-pcall", "/xpcall-xpcall" } do
       fails(path, "used its CPU budget of 200 ms")
     end
     fails("/insert", "a table without __len expected")
@@ -179,6 +192,15 @@ describe("a hostile plugin", function()
   it("cannot overflow the stack with the depth of JSON", function()
     fails("/json-depth", "cjson.decode_max_depth: at most 1000")
     gives("/json", [=[[1,"{\"a\":1}"]]=])
+  end)
+
+  it("cannot hang or end the process by JSON, nor take more than its memory", function()
+    for _, path in ipairs { "/json-dag", "/json-often" } do fails(path, "cjson: a value of more than 4 MiB") end
+    fails("/json-holds-itself", "cjson: deeper than 1000 levels")
+    fails("/json-sparse", "cjson.encode_sparse_array: a ratio from 1 to 10")
+    fails("/json-long", "a text of more than 4 MiB; cx.json takes larger ones")
+    fails("/json-memory", "not enough memory")
+    gives("/json-settings", '{"keep":true,"new":true}')
   end)
 
   it("cannot send a content type of a megabyte", function()

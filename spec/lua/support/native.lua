@@ -54,6 +54,9 @@ function native.load_plugin_chunk(source, name, env)
   return load(source, name, "t", env)
 end
 
+function native.cjson_guard_encode(encode) return encode end
+function native.cjson_guard_decode(decode) return decode end
+
 function native.match_check(pattern)
   if pattern:match "^/[%w/{}:_.-]*$" then
     return true

@@ -1,5 +1,6 @@
 -- A plugin sees the harmless part of Lua, its own files, and no globals.
 
+require "spec.lua.support.native" -- before the first require of wick.native
 local sandbox = require "wick.sandbox"
 
 describe("sandbox", function()
