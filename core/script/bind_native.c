@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -104,25 +105,46 @@ static int native_env(lua_State *L)
     return 1;
 }
 
+/* A regular file: a pipe would be waited for, and /dev/zero has no end. */
+static FILE *open_regular(const char *path, const char **why)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    bool is_open = fd >= 0 && fstat(fd, &info) == 0;
+    bool is_regular = is_open && S_ISREG(info.st_mode);
+    *why = !is_open ? strerror(errno) : S_ISDIR(info.st_mode) ? "this is a folder" : "this is no regular file";
+    FILE *file = is_regular ? fdopen(fd, "rb") : NULL;
+    if (is_regular && !file)
+        *why = strerror(errno);
+    if (!file && fd >= 0)
+        close(fd);
+    return file;
+}
+
 /* native.read_file(path, bytes_max) -> text | nil, why */
 static int native_read_file(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = luaL_checkstring(L, 1), *why = NULL;
     lua_Integer max = luaL_optinteger(L, 2, 16 << 20);
-    FILE *file = fopen(path, "rb");
+    FILE *file = open_regular(path, &why);
     if (!file)
-        return no(L, strerror(errno));
+        return no(L, why);
     struct buf text;
-    buf_init(&text, MEM_SCRIPT, (size_t)max + 1);
+    buf_init(&text, MEM_SCRIPT, (size_t)max);
     char piece[16384];
     size_t got;
-    while ((got = fread(piece, 1, sizeof piece, file)) > 0 && text.len <= (size_t)max)
+    while (buf_ok(&text) && (got = fread(piece, 1, sizeof piece, file)) > 0)
         buf_add(&text, piece, got);
-    bool broken = ferror(file) != 0, long_one = text.len > (size_t)max || !buf_ok(&text);
+    bool broken = ferror(file) != 0, long_one = !buf_ok(&text);
+    int error = errno;
     fclose(file);
     if (broken || long_one) {
         buf_clear(&text);
-        return no(L, broken ? strerror(errno) : "the file is larger than it may be");
+        if (broken)
+            return no(L, strerror(error));
+        lua_pushnil(L);
+        lua_pushfstring(L, "the file is larger than it may be (%I bytes)", (LUAI_UACINT)max);
+        return 2;
     }
     vm_of(L)->memory.unlimited = true;
     lua_pushlstring(L, text.data ? text.data : "", text.len);

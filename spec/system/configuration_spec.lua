@@ -93,6 +93,25 @@ describe("the configuration", function()
     assert.is_truthy(result.err:find("/nowhere/config.lua", 1, true), result.err)
   end)
 
+  it("takes texts from regular files of a sane size only, and does not wait for others", function()
+    local dir = process.temp_dir()
+    process.run { "mkfifo", dir .. "/pipe" }
+    process.write_file(dir .. "/long", ("x"):rep(65537))
+    for path, why in pairs {
+      ["/dev/zero"] = "this is no regular file", [dir .. "/pipe"] = "this is no regular file", [dir] = "this is a folder",
+      [dir .. "/long"] = "the file is larger than it may be (65536 bytes)", [dir .. "/none"] = "No such file or directory",
+    } do
+      local result = run({ "check" }, ('return { listen = file %q }'):format(path))
+      assert.equal(78, result.code)
+      assert.matches(("file %q: %s"):format(path, why), result.err, 1, true)
+    end
+    local result = run({ "check" }, 'return include "/dev/zero"')
+    assert.equal(78, result.code)
+    assert.matches("/dev/zero: this is no regular file", result.err, 1, true)
+    assert.equal(78, wick.command({ "check", "--config", "/dev/zero" }).code)
+    process.run { "rm", "-rf", dir }
+  end)
+
   it("may ask the environment, files and other configurations", function()
     local dir = process.temp_dir()
     process.write_file(dir .. "/secret", "from-a-file\n")
