@@ -1,8 +1,9 @@
 --- Whether a value that came as JSON is right as it stands, with nothing to put in, to turn or to complain about.
 --
 -- Most bodies are. A schema is turned into closures once, each of which knows its limits; no path is kept and nothing is copied.
--- What has no closure here (times, durations, choices) and what does not fit goes through the check that explains: the two agree,
--- since everything that fits passes there unchanged (spec/lua/wick/schema_spec.lua holds them against each other).
+-- What has no closure here (times, durations, choices, tables with a check of the plugin's) and what does not fit goes through the
+-- check that explains: the two agree, since everything that fits passes there unchanged (spec/lua/wick/schema_spec.lua holds them
+-- against each other).
 
 local core = require "wick.schema.core"
 
@@ -63,7 +64,7 @@ local function text(shape)
   local known, format, pattern = shape.one_of and shape.known, shape.format and core.FORMATS[shape.format][1], shape.pattern
   local length = (shape.min_length or shape.max_length) and has_length(shape)
   if not (length or format or pattern) then
-    return known and function(value) return known[value] == true end or is_text
+    return known and function(value) return known[value] == true and is_text(value) end or is_text
   end
   return function(value)
     return is_text(value) and (not length or length(value)) and (not format or match(value, format) ~= nil)
@@ -167,8 +168,11 @@ local KINDS = {
 -- Marks a shape whose closure is being made, so that one that contains itself has none.
 local BUSY = {}
 
+-- A check may edit what it is given: one that does would see it edited when the check that explains asks again.
+local EDITABLE = { record = true, list = true, map = true, any = true }
+
 local function make(shape)
-  local kind = KINDS[shape.kind]
+  local kind = not (shape.check and EDITABLE[shape.kind]) and KINDS[shape.kind]
   local fits = kind and kind(shape)
   if not fits then
     return false
