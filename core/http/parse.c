@@ -159,10 +159,13 @@ static bool host_is_valid(struct str host)
         return true;
     if (host.data[at] != ':' || host.len - at - 1 > 5)
         return false;
-    for (at++; at < host.len; at++)
+    unsigned port = 0;
+    for (at++; at < host.len; at++) {
         if (!digit(host.data[at]))
             return false;
-    return true;
+        port = 10 * port + (unsigned)(host.data[at] - '0');
+    }
+    return port <= 65535;
 }
 
 /* http://host/path?query: what it says about the host stands above the Host field (RFC 9112 3.2.2). */

@@ -99,6 +99,8 @@ static const struct http_case http_heads[] = {
     CASE_DIFFERS("an empty host in the target", 400, "RFC 9110 4.2.1: a host is required", "GET http:///a HTTP/1.1\r\n" H "\r\n"),
     CASE_DIFFERS("a user in the target", 400, "RFC 9110 4.2.4: userinfo is an error", "GET http://u@a/ HTTP/1.1\r\n" H "\r\n"),
     CASE_DIFFERS("a port that is no number in the target", 400, "RFC 3986 3.2.3", "GET http://a:x/ HTTP/1.1\r\n" H "\r\n"),
+    CASE_DIFFERS("a port that is none in the target", 400, "ports end at 65535", "GET http://a:65536/ HTTP/1.1\r\n" H "\r\n"),
+    CASE("the last port in the target", 0, "GET http://a:65535/ HTTP/1.1\r\n" H "\r\n"),
     CASE_DIFFERS("a fragment", 400, "RFC 9112 3.2: no fragment", "GET /a#b HTTP/1.1\r\n" H "\r\n"),
     CASE_DIFFERS("a fragment in the query", 400, "RFC 9112 3.2: no fragment", "GET /?a#b HTTP/1.1\r\n" H "\r\n"),
     CASE_DIFFERS("a percent sign alone", 400, "RFC 3986 2.1", "GET /% HTTP/1.1\r\n" H "\r\n"),
