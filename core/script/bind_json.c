@@ -15,18 +15,19 @@ static int json_encode(lua_State *L)
     return 1;
 }
 
-/* json.decode(text [, { depth_max = }]) -> value | nil, why */
+/* json.decode(text [, { depth_max = }]) -> value | nil, why; depth_max: 64, at most 128 */
 static int json_decode(lua_State *L)
 {
     struct str text = { NULL, 0 };
     text.data = luaL_checklstring(L, 1, &text.len);
-    lua_Integer depth = 0;
+    lua_Integer depth = VALUE_DEPTH_OUTSIDE_MAX;
     if (lua_istable(L, 2)) {
         lua_getfield(L, 2, "depth_max");
-        depth = luaL_optinteger(L, -1, 0);
+        depth = luaL_optinteger(L, -1, depth);
     }
     struct json_where where = { 0 };
-    enum fail fail = value_push_json(L, text, depth > 0 && depth < VALUE_DEPTH_MAX ? (unsigned)depth : 0, &where);
+    enum fail fail = value_push_json(L, text, depth > 0 && depth < VALUE_DEPTH_MAX ? (unsigned)depth : VALUE_DEPTH_MAX,
+                                     &where);
     if (fail == FAIL_OK)
         return 1;
     lua_pushnil(L);

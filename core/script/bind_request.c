@@ -162,7 +162,7 @@ static int push_body(lua_State *L, struct http_request *request)
     if (!is_json(request->head.known[HTTP_CONTENT_TYPE]))
         return reply_raise(L, 415, "not-json", "the body must be JSON: send Content-Type: application/json");
     struct json_where where = { 0 };
-    enum fail fail = value_push_json(L, request->body, 0, &where);
+    enum fail fail = value_push_json(L, request->body, VALUE_DEPTH_OUTSIDE_MAX, &where);
     if (fail) {
         lua_pushfstring(L, "%s at byte %d of the body", where.why ? where.why : fail_text(fail), (int)where.offset);
         return reply_raise(L, 400, "invalid-json", lua_tostring(L, -1));

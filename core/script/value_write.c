@@ -47,16 +47,19 @@ static bool may_go_on(struct writer *w, size_t steps)
     return !budget_is_over(w->L) || refuse(w, "the CPU budget is used up");
 }
 
-/* Puts a step before the path that is there; what does not fit falls off the end. */
+/* Puts a step before the path that is there. Where it does not fit, ".." stands for it and all before: the reason stays. */
 static bool blame(struct writer *w, const char *step, int len)
 {
     char *text = w->why->text;
-    size_t room = sizeof w->why->text - 1, step_len = len < 60 ? (size_t)len : 60, rest = strlen(text);
-    if (rest > room - step_len)
-        rest = room - step_len;
-    memmove(text + step_len, text, rest);
+    size_t room = sizeof w->why->text - sizeof "..", step_len = len < 60 ? (size_t)len : 60, rest = strlen(text);
+    if (rest > room || strncmp(text, "..", 2) == 0)
+        return false;
+    if (rest + step_len > room) {
+        step = "..";
+        step_len = 2;
+    }
+    memmove(text + step_len, text, rest + 1);
     memcpy(text, step, step_len);
-    text[step_len + rest] = '\0';
     return false;
 }
 
@@ -260,7 +263,7 @@ static bool write_table(struct writer *w, int table)
 {
     lua_State *L = w->L;
     if (w->depth >= VALUE_DEPTH_MAX)
-        return refuse(w, "deeper than 64 levels (does the table hold itself?)");
+        return refuse(w, "deeper than 128 levels (does the table hold itself?)");
     if (!lua_checkstack(L, 8))
         return refuse(w, "no memory");
     lua_Integer count = (lua_Integer)lua_rawlen(L, table);

@@ -262,10 +262,26 @@ static void requests_are_counted_by_route_method_and_code(void **state)
     world_close(&world);
 }
 
+static void a_body_as_deep_as_may_be_fits_into_an_answer(void **state)
+{
+    (void)state;
+    world_open(&world, "route('POST', '/echo', function(req) return { data = { req.body } } end)");
+    char body[2 * 65 + 1] = "", expected[200];
+    memset(body, '[', 64);
+    memset(body + 64, ']', 64);
+    snprintf(expected, sizeof expected, "200 {\"data\":[%s]}", body);
+    assert_answer(&world, "POST /echo", body, expected);
+    memset(body, '[', 65);
+    memset(body + 65, ']', 65);
+    assert_has(world_ask(&world, "POST /echo", body), "400 ");
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table_becomes_json),
+        cmocka_unit_test(a_body_as_deep_as_may_be_fits_into_an_answer),
         cmocka_unit_test(what_is_not_there_is_a_problem),
         cmocka_unit_test(the_server_as_a_whole_says_what_it_knows),
         cmocka_unit_test(every_kind_of_value_is_an_answer),
