@@ -53,7 +53,9 @@ static bool has_quotes(const char *format, size_t len, size_t *conversions)
 {
     bool quotes = false;
     const char *end = format + len;
-    for (*conversions = 0; *conversions <= CONVERSIONS_MAX && (format = memchr(format, '%', (size_t)(end - format))) != NULL; ++*conversions) {
+    *conversions = 0;
+    while (*conversions <= CONVERSIONS_MAX && (format = memchr(format, '%', (size_t)(end - format))) != NULL) {
+        ++*conversions;
         quotes |= format[1] == 'q'; /* Lua's texts end with a NUL */
         format += format + 1 < end ? 2 : 1;
     }

@@ -22,7 +22,8 @@ struct value_why { char text[160]; };      /* why it cannot be written, with the
 bool value_add_json(lua_State *L, int index, struct buf *out, struct value_why *why);
 /* The same with line breaks and two spaces for each level. */
 bool value_add_json_pretty(lua_State *L, int index, struct buf *out, struct value_why *why);
-/* Pushes the value of a JSON document; depth_max 0 is VALUE_DEPTH_MAX. Integers beyond int64 are refused. Never raises. [-0, +1 on FAIL_OK] */
+/* Pushes the value of a JSON document; depth_max 0 is VALUE_DEPTH_MAX. Integers beyond int64 are refused. Never raises.
+ * [-0, +1 on FAIL_OK] */
 MUST_USE enum fail value_push_json(lua_State *L, struct str text, unsigned depth_max, struct json_where *where);
 /* int -> integer, float -> number, numeric -> string, json -> decoded, NULL -> nil, the rest as text. [-0, +1] */
 void value_push_cell(lua_State *L, struct sql_cell cell);
