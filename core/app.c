@@ -18,6 +18,7 @@
 
 #include "database.h"
 #include "l1.h"
+#include "listening.h"
 #include "options.h"
 #include "reload.h"
 
@@ -84,61 +85,6 @@ static void setup_log(struct app *app)
         if (str_is(text, str_of(levels[i])))
             level = (enum log_level)i;
     log_setup(level, str_is(option_text(app->vm, "log.format"), STR("json")) ? LOG_JSON : LOG_LOGFMT, 2);
-}
-
-/* "127.0.0.1:8080", "[::1]:8080" or "/path"; the schema has checked the form. */
-static void split_address(struct str text, char *host, size_t host_bytes, int *port)
-{
-    *port = 0;
-    if (text.len > 0 && text.data[0] != '/') {
-        size_t colon = text.len;
-        while (colon > 0 && text.data[colon - 1] != ':')
-            colon--;
-        *port = atoi(text.data + colon);
-        text.len = colon > 0 ? colon - 1 : 0;
-        if (text.len >= 2 && text.data[0] == '[')
-            text = str_make(text.data + 1, text.len - 2);
-    }
-    snprintf(host, host_bytes, "%.*s", (int)text.len, text.data ? text.data : "");
-}
-
-/* The schema has checked them; one that is refused all the same is not trusted. */
-static void read_trust(struct script_vm *vm, struct http_trust *trust)
-{
-    size_t count = script_setting_count(vm, "http.trusted_proxies");
-    for (size_t i = 1; i <= count; i++) {
-        char path[64];
-        snprintf(path, sizeof path, "http.trusted_proxies.%zu", i);
-        struct str text = option_text(vm, path);
-        if (http_trust_add(trust, text))
-            log_line(LOG_ERROR, "http.trusted_proxies: this is no address, and is left out", LOG_STR("text", text));
-    }
-}
-
-static struct http_settings http_of(struct app *app)
-{
-    struct http_settings http;
-    http_settings_default(&http);
-    http.host = app->host;
-    http.limits.line_bytes = (size_t)option_int(app->vm, "http.line_max", 8192);
-    http.limits.head_bytes = (size_t)option_int(app->vm, "http.head_max", 32768);
-    http.limits.fields_max = option_unsigned(app->vm, "http.fields_max");
-    http.limits.body_bytes = (size_t)option_int(app->vm, "http.body_max", 1048576);
-    http.header_ms = option_unsigned(app->vm, "http.header_timeout");
-    http.body_ms = option_unsigned(app->vm, "http.body_timeout");
-    http.idle_ms = option_unsigned(app->vm, "http.idle_timeout");
-    http.write_ms = option_unsigned(app->vm, "http.write_timeout");
-    http.conns_max = option_unsigned(app->vm, "http.connections_max");
-    read_trust(app->vm, &http.trust);
-    return http;
-}
-
-static unsigned workers_wanted(struct app *app)
-{
-    int64_t count;
-    if (!script_setting_int(app->vm, "workers", &count))
-        count = sysconf(_SC_NPROCESSORS_ONLN);
-    return count < 1 ? 1 : count > WORKERS_MAX ? WORKERS_MAX : (unsigned)count;
 }
 
 /* --- the database ----------------------------------------------------------------------------------------------- */
@@ -401,14 +347,14 @@ static enum fail probe_port(struct app *app, int *port)
 
 static enum fail open_workers(struct app *app, struct str settings_json)
 {
-    unsigned count = workers_wanted(app);
-    split_address(option_text(app->vm, "listen"), app->host, sizeof app->host, &app->port);
+    unsigned count = listening_workers(app->vm);
+    listening_address(option_text(app->vm, "listen"), app->host, sizeof app->host, &app->port);
     if (app->host[0] == '/')
         count = 1; /* a unix socket has one owner */
     struct worker_settings *settings = &app->worker_settings;
     *settings = (struct worker_settings){ .store = app->store,
                                           .flights = app->flights,
-                                          .http = http_of(app),
+                                          .http = listening_http(app->vm, app->host),
                                           .settings_json = settings_json,
                                           .lua_memory = (size_t)option_int(app->vm, "lua.memory", 0),
                                           .redis_prefix = option_text(app->vm, "cache.redis.prefix") };
@@ -453,7 +399,7 @@ static enum fail open_admin(struct app *app)
         return FAIL_OK;
     char host[256];
     int port;
-    split_address(text, host, sizeof host, &port);
+    listening_address(text, host, sizeof host, &port);
     enum fail fail = serve_admin_open(app->loop, host, port, &app->admin, app->why, sizeof app->why);
     if (fail)
         return fail;
