@@ -196,6 +196,18 @@ static void a_transaction_that_only_read_loses_nothing(void **state)
     }
 }
 
+static void an_option_that_means_nothing_is_refused(void **state)
+{
+    (void)state;
+    open_with_table("route('GET', '/begin', function(req, cx) return { pcall(cx.db.begin, cx.db, { isolation = "
+                    "'serializable' }) } end)"
+                    "route('GET', '/transaction', function(req, cx) "
+                    "  return { pcall(cx.db.transaction, cx.db, function() end, { read_onyl = true }) } end)");
+    assert_has(world_ask(&world, "GET /begin", NULL), "no option 'isolation'");
+    assert_has(world_ask(&world, "GET /transaction", NULL), "no option 'read_onyl'");
+    world_close(&world);
+}
+
 static void a_client_that_leaves_rolls_back(void **state)
 {
     (void)state;
@@ -328,6 +340,7 @@ int main(void)
         cmocka_unit_test(a_transaction_commits_or_leaves_no_trace),
         cmocka_unit_test(a_forgotten_commit_is_told),
         cmocka_unit_test(a_transaction_that_only_read_loses_nothing),
+        cmocka_unit_test(an_option_that_means_nothing_is_refused),
         cmocka_unit_test(a_client_that_leaves_rolls_back),
         cmocka_unit_test(a_function_runs_in_a_transaction),
         cmocka_unit_test(a_pipeline_gives_results_in_order),
