@@ -63,6 +63,12 @@ bool postgres_answer_is_good(const PGresult *result)
     return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
 }
 
+bool postgres_answer_is_kept(const PGresult *result)
+{
+    const char *sqlstate = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    return PQresultStatus(result) == PGRES_PIPELINE_ABORTED || (sqlstate && strcmp(sqlstate, "57014") == 0);
+}
+
 static bool is_aborted(const PGresult *result) { return !result || PQresultStatus(result) == PGRES_PIPELINE_ABORTED; }
 
 static bool is_end_of_connection(const struct sql_error *error)
@@ -149,7 +155,7 @@ static bool is_stale(const struct postgres_step *step, const PGresult *result)
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *routine = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
     const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    if (!sqlstate || !step->prepared)
+    if (!sqlstate || !step->prepared || step->kind == POSTGRES_STEP_CLOSE)
         return false;
     if (strcmp(sqlstate, "26000") == 0)
         return text && strstr(text, step->prepared->name);

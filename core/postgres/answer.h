@@ -4,7 +4,7 @@
 
 #include "postgres/query.h"
 
-enum postgres_step_kind { POSTGRES_STEP_PARSE, POSTGRES_STEP_CALL, POSTGRES_STEP_TEXT, POSTGRES_STEP_XID, POSTGRES_STEP_SYNC };
+enum postgres_step_kind { POSTGRES_STEP_PARSE, POSTGRES_STEP_CALL, POSTGRES_STEP_TEXT, POSTGRES_STEP_XID, POSTGRES_STEP_CLOSE, POSTGRES_STEP_SYNC };
 
 struct postgres_step {
     enum postgres_step_kind kind;
@@ -28,6 +28,8 @@ struct postgres_unit {
 };
 
 bool postgres_answer_is_good(const PGresult *result);
+/* Of a CLOSE: the server still has the statement, for it was cancelled, or one before it was. */
+bool postgres_answer_is_kept(const PGresult *result);
 /* Takes in what a CALL that went well has done to the connection. */
 void postgres_answer_note(struct postgres_connection *connection, const struct postgres_step *step);
 /* Looks over the first `steps` of the ring. */

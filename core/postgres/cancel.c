@@ -20,6 +20,8 @@
 #include "postgres/lane.h"
 #include "postgres/query.h"
 
+#include <assert.h>
+
 static const char statement[] = "select pg_cancel_backend($1)";
 
 struct postgres_cancel_ask {
@@ -310,6 +312,7 @@ static void send_ask(struct postgres_connection *connection)
 
 void postgres_cancel(struct postgres_connection *connection, enum postgres_cancel_cause cause)
 {
+    assert(connection->lane); /* of the pool: who listens or cancels is not cancelled */
     if (connection->is_hit || connection->state != POSTGRES_OPEN || postgres_query_is_quiet(connection))
         return;
     connection->is_hit = true;

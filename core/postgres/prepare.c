@@ -61,7 +61,7 @@ void postgres_prepare_drop(struct postgres_prepared_cache *cache, struct postgre
     unlink_entry(cache, prepared);
     prepared->is_dropped = true;
     if (exists) {
-        prepared->uses++; /* the list's; next_evicted gives it back */
+        prepared->uses++; /* the list's, which next_evicted hands over */
         list_push_back(&cache->evicted, &prepared->node);
     } else if (prepared->uses == 0) {
         free_entry(prepared);
@@ -186,15 +186,16 @@ void postgres_prepare_release(struct postgres_prepared *prepared)
 
 void postgres_prepare_trim(struct postgres_prepared_cache *cache) { make_room(cache, cache->max); }
 
-bool postgres_prepare_next_evicted(struct postgres_prepared_cache *cache, char name[POSTGRES_NAME_BYTES])
+struct postgres_prepared *postgres_prepare_next_evicted(struct postgres_prepared_cache *cache)
 {
     struct list *node = list_pop_front(&cache->evicted);
-    if (!node)
-        return false;
-    struct postgres_prepared *prepared = LIST_ENTRY(node, struct postgres_prepared, node);
-    memcpy(name, prepared->name, POSTGRES_NAME_BYTES);
-    postgres_prepare_release(prepared);
-    return true;
+    return node ? LIST_ENTRY(node, struct postgres_prepared, node) : NULL;
+}
+
+void postgres_prepare_evict_again(struct postgres_prepared_cache *cache, struct postgres_prepared *prepared)
+{
+    postgres_prepare_hold(prepared);
+    list_push_back(&cache->evicted, &prepared->node);
 }
 
 void postgres_prepare_drop_all(struct postgres_prepared_cache *cache)
@@ -207,9 +208,8 @@ void postgres_prepare_drop_all(struct postgres_prepared_cache *cache)
 
 void postgres_prepare_forget_evicted(struct postgres_prepared_cache *cache)
 {
-    char name[POSTGRES_NAME_BYTES];
-    while (postgres_prepare_next_evicted(cache, name))
-        continue;
+    for (struct postgres_prepared *prepared; (prepared = postgres_prepare_next_evicted(cache));)
+        postgres_prepare_release(prepared);
 }
 
 void postgres_prepare_clear(struct postgres_prepared_cache *cache)

@@ -77,7 +77,9 @@ void postgres_prepare_forget_evicted(struct postgres_prepared_cache *cache);
 void postgres_prepare_note_stale(struct postgres_prepared_cache *cache);
 /* Nothing is in flight any more: what a long pipeline has brought over the limit goes. */
 void postgres_prepare_trim(struct postgres_prepared_cache *cache);
-/* The name of one to deallocate, in `name`; false: none is left. */
-bool postgres_prepare_next_evicted(struct postgres_prepared_cache *cache, char name[POSTGRES_NAME_BYTES]);
+/* One to deallocate, with a reference that is the caller's to release; NULL: none is left. */
+struct postgres_prepared *postgres_prepare_next_evicted(struct postgres_prepared_cache *cache);
+/* It was not deallocated after all. */
+void postgres_prepare_evict_again(struct postgres_prepared_cache *cache, struct postgres_prepared *prepared);
 
 #endif

@@ -1,6 +1,6 @@
 /* query.c - sends calls in pipelined units and matches the results that come back.
  *
- * DESIGN  Every unit is [Parse] Bind Execute .. Sync. A step is what gets a result: a PARSE, a CALL, a TEXT of ours, or the SYNC.
+ * DESIGN  Every unit is [Parse] Bind Execute .. Sync. A step is what gets a result: a PARSE, a CALL, a TEXT or CLOSE of ours, or the SYNC.
  *         Behind a pooler nothing has a name: Parse, Bind and Execute of a call are one step.
  *         libpq gives for each step a result and then NULL, for a SYNC one result and no NULL; after an error everything up to the
  *         SYNC comes back as PIPELINE_ABORTED. An error may also come while the SYNC itself is awaited (a deferred constraint).
@@ -258,6 +258,16 @@ bool postgres_query_detach(struct postgres_connection *connection, const struct 
     return postgres_copy_detach(connection, call);
 }
 
+bool postgres_query_has_orphan(const struct postgres_connection *connection)
+{
+    for (unsigned i = 0; i < connection->step_count; i++) {
+        const struct postgres_step *step = postgres_step_at(connection, i);
+        if (step->kind == POSTGRES_STEP_CALL && !step->call)
+            return true;
+    }
+    return connection->copy != NULL;
+}
+
 bool postgres_query_runs_orphan(const struct postgres_connection *connection)
 {
     for (unsigned i = 0; i < connection->step_count; i++) {
@@ -292,6 +302,8 @@ static void end_unit(struct postgres_connection *connection, unsigned steps, boo
             postgres_prepare_drop(&connection->prepared, step->prepared, /* exists= */ false);
         if (step->kind == POSTGRES_STEP_XID && postgres_answer_is_good(step->result))
             connection->xid = postgres_answer_xid(step->result);
+        if (step->kind == POSTGRES_STEP_CLOSE && postgres_answer_is_kept(step->result))
+            postgres_prepare_evict_again(&connection->prepared, step->prepared);
         if (step->kind == POSTGRES_STEP_CALL && postgres_answer_is_good(step->result))
             postgres_answer_note(connection, step); /* also when nobody waits for it any more */
         if (!step->call)
@@ -372,6 +384,9 @@ static void take_results(struct postgres_connection *connection)
 static void check_size(struct postgres_connection *connection)
 {
     struct postgres_step *step = postgres_step_at(connection, connection->step_at);
+    if (!connection
+             ->lane) /* it listens, or cancels: what it asks has small answers, and notifications are bytes, too */
+        return;
     if (!connection->step_count || !step->call || connection->result_bytes <= postgres_answer_bytes_max(step->call))
         return;
     struct sql_call *call = step->call;
@@ -382,16 +397,28 @@ static void check_size(struct postgres_connection *connection)
 }
 
 /* Statements that made room for others are closed on the server, in a unit of their own so that nobody's fails with it. */
+static bool send_close(struct postgres_connection *connection, struct postgres_prepared *prepared)
+{
+    char text[POSTGRES_NAME_BYTES + 16];
+    snprintf(text, sizeof text, "DEALLOCATE %s", prepared->name);
+    if (!has_room(connection) || !PQsendQueryParams(connection->pg, text, 0, NULL, NULL, NULL, NULL, 0))
+        return false;
+    add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_CLOSE, .prepared = prepared });
+    return true;
+}
+
 static bool deallocate_evicted(struct postgres_connection *connection)
 {
-    char name[POSTGRES_NAME_BYTES], text[POSTGRES_NAME_BYTES + 16];
-    if (!postgres_prepare_next_evicted(&connection->prepared, name))
+    bool is_good = connection->state == POSTGRES_OPEN;
+    for (struct postgres_prepared *prepared;
+         is_good && (prepared = postgres_prepare_next_evicted(&connection->prepared));) {
+        is_good = send_close(connection, prepared);
+        if (!is_good)
+            postgres_prepare_evict_again(&connection->prepared, prepared);
+        postgres_prepare_release(prepared);
+    }
+    if (connection->step_count == 0)
         return false;
-    do {
-        snprintf(text, sizeof text, "DEALLOCATE %s", name);
-        if (postgres_query_add_text(connection, text) != FAIL_OK)
-            break;
-    } while (postgres_prepare_next_evicted(&connection->prepared, name));
     postgres_query_end_unit(connection);
     return true;
 }

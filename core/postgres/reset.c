@@ -1,6 +1,6 @@
 /* reset.c - cleans a connection whose user has gone, by the cheapest means that suffice.
  *
- * DESIGN  [running: cancel it, wait] -> [transaction open: ROLLBACK] -> [dirt: what DISCARD ALL does] -> pool
+ * DESIGN  [a statement runs: cancel it, wait] [what is ours runs: wait] -> [transaction open: ROLLBACK] -> [dirt: what DISCARD ALL does] -> pool
  *         Prepared statements stay, unless there are some of the plugin's own.
  *         All of it under one deadline; a connection that does not get through is closed.
  * Path:   postgres/session, lane > [postgres/reset] > postgres/query, pool
@@ -92,8 +92,8 @@ void postgres_reset(struct postgres_connection *connection)
 {
     connection->user = &reset_user;
     timer_start(connection->loop, &connection->deadline, POSTGRES_RESET_MS, on_deadline, connection);
-    if (!postgres_query_is_quiet(connection))
+    if (postgres_query_has_orphan(connection))
         postgres_cancel(connection, POSTGRES_CANCEL_ABANDONED); /* on_quiet comes when it has ended */
-    else if (!connection->is_cancelling)
+    else if (postgres_query_is_quiet(connection) && !connection->is_cancelling)
         go_on(connection);
 }

@@ -141,6 +141,24 @@ static void notes_come_in_order_and_whole(void **state)
     sql_unlisten(heard.subscription);
 }
 
+/* More bytes than any result may have, while the question whether the connection lives is on its way. */
+static void a_flood_of_notes_is_no_result_that_is_too_large(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    enum { NOTES = 20000 };
+    static struct heard heard;
+    subscribe_and_wait(&heard, "flood");
+    for (unsigned round = 1; round <= 3; round++) {
+        outside(
+            "do $$ begin for i in 1..20000 loop perform pg_notify('flood', i || repeat('q', 7000)); end loop; end $$");
+        turn_until(20000, heard.notes == round * NOTES);
+    }
+    assert_int_equal(heard.gaps, 1);
+    sql_unlisten(heard.subscription);
+}
+
 static void who_joins_a_channel_that_is_heard_is_told_at_once(void **state)
 {
     (void)state;
@@ -404,6 +422,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SPEC(one_connection_serves_all_and_lives_as_long_as_somebody_listens, set_up),
         SPEC(notes_come_in_order_and_whole, set_up_pinging),
+        SPEC(a_flood_of_notes_is_no_result_that_is_too_large, set_up_pinging),
         SPEC(who_joins_a_channel_that_is_heard_is_told_at_once, set_up),
         SPEC(what_is_no_channel_is_refused, set_up),
         SPEC(a_lost_connection_is_a_gap_for_everybody_once_it_holds_again, set_up_pinging),

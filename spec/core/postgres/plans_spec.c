@@ -19,11 +19,12 @@ static int set_up(void **state)
     return 0;
 }
 
-static uint64_t counted(const char *name)
+static uint64_t counted_with(const char *name, const char *labels)
 {
-    char labels[] = "pool=\"primary\"";
     return metric_counter_value(metric_counter(name, "", labels));
 }
+
+static uint64_t counted(const char *name) { return counted_with(name, "pool=\"primary\""); }
 
 /* --- autocommit ----------------------------------------------------------------------------------------------- */
 
@@ -166,6 +167,41 @@ static void a_pipeline_may_overflow_the_cache(void **state)
 
 /* --- transactions --------------------------------------------------------------------------------------------- */
 
+static uint64_t abandoned(void)
+{
+    static const char *const outcomes[] = { "ended", "lost" };
+    uint64_t sum = 0;
+    for (size_t i = 0; i < COUNT_OF(outcomes); i++) {
+        char labels[96];
+        snprintf(labels, sizeof labels, "pool=\"primary\",cause=\"abandoned\",outcome=\"%s\"", outcomes[i]);
+        sum += counted_with("wick_pg_cancels_total", labels);
+    }
+    return sum;
+}
+
+/* What made room is deallocated behind the COMMIT; that is no statement which somebody left. */
+static void a_transaction_with_new_texts_is_not_cancelled_when_it_has_ended(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    uint64_t before = abandoned();
+    for (unsigned round = 0; round < 100; round++) {
+        struct leased leased;
+        char text[32];
+        struct sql_session *session = begin(&leased);
+        for (unsigned i = 0; i < 12; i++) {
+            snprintf(text, sizeof text, "select %u", 12 * round + i);
+            run_in(session, text);
+        }
+        run_in(session, "commit");
+        sql_session_end(session);
+    }
+    turn(50);
+    assert_int_equal(abandoned(), before);
+    assert_true(atoi(run("select count(*) from pg_prepared_statements")) <= 11);
+}
+
 /* The first statement that fails; "" when all went well. */
 static bool try_all(const char *const *texts, unsigned count, bool *again)
 {
@@ -293,6 +329,7 @@ int main(void)
         SPEC(a_pipeline_with_a_stale_plan_takes_place_once),
         SPEC(a_pipeline_may_deallocate_in_its_midst),
         SPEC(a_pipeline_may_overflow_the_cache),
+        SPEC(a_transaction_with_new_texts_is_not_cancelled_when_it_has_ended),
         SPEC(a_transaction_meets_at_most_one_stale_plan_however_many_there_are),
         SPEC(in_a_transaction_names_mean_what_the_search_path_says),
         SPEC(a_scope_that_comes_again_finds_its_plans),
