@@ -1,6 +1,7 @@
--- luacheck: std luajit, globals wrk init request done
+-- luacheck: std luajit, globals wrk init request done delay
 --- wrk script: GET of BENCH_PREFIX .. id like get.lua, or POST like post.lua where BENCH_BODY is set; ends with a line of figures that
---- wrk's own summary does not have: `figures: RATE P50 P95 P99 ERRORS` (requests a second, ms).
+--- wrk's own summary does not have: `figures: RATE P50 P95 P99 ERRORS` (requests a second, ms). BENCH_PAUSE_MS: each client waits so long
+-- between an answer and its next request.
 
 local requests, at = {}, 0
 
@@ -13,6 +14,11 @@ function init()
   for id in io.lines(os.getenv "BENCH_IDS") do
     requests[#requests + 1] = wrk.format("GET", os.getenv "BENCH_PREFIX" .. id)
   end
+end
+
+local pause_ms = tonumber(os.getenv "BENCH_PAUSE_MS")
+if pause_ms then
+  function delay() return pause_ms end
 end
 
 function request()
