@@ -2,7 +2,7 @@
  *
  * DESIGN  How many statements a server runs at once with profit depends on what they wait for: a core, a disk, a lock, a neighbour. That
  *         cannot be known from here, but it can be tried. While calls wait, half as many connections more are tried for a moment;
- *         they stay if at least a quarter of that growth came out as throughput (a server that is out of cores gives nothing for them,
+ *         they stay if at least an eighth of that growth came out as throughput (a server that is out of cores gives nothing for them,
  *         and its latency grows instead: the gradient of Netflix' concurrency-limits, measured by work done), and where nearly all
  *         of it did, the next trial doubles. A trial that
  *         failed is taken back, and the next one waits twice as long. While all stay busy, now and then a quarter fewer are tried:
@@ -19,7 +19,7 @@
 
 static const double wait_share = 0.05;     /* waiting longer than this part of the hold time is too long */
 static const double wait_least_s = 0.0002; /* and never mind less than this */
-static const double gain_share = 0.25;     /* of the growth that has to come out as throughput */
+static const double gain_share = 0.12;     /* of the growth that has to come out as throughput */
 static const double eager_share = 0.7;     /* of it that makes the next growth twice as large */
 static const double loss_share = 0.03;     /* of throughput that fewer connections may cost */
 enum { TRIAL_INTERVALS = 2, QUIET_MIN = 4, LESS_MIN = 16, QUIET_MAX = 120 };
@@ -78,7 +78,7 @@ static void begin_trial(struct postgres_autosize *autosize, int direction, unsig
 {
     autosize->trial = direction;
     autosize->size_before = autosize->size;
-    autosize->rate_before = sample->leases / sample->seconds;
+    autosize->rate_before = autosize->rate;
     autosize->hold_before_s = hold_of(sample);
     autosize->size = size;
     autosize->intervals_left = TRIAL_INTERVALS + 1; /* the first one still sees connections being opened */
@@ -94,6 +94,7 @@ static void back_off(unsigned *left, unsigned *quiet)
 static enum postgres_autosize_reason take_back(struct postgres_autosize *autosize)
 {
     autosize->size = autosize->size_before;
+    autosize->rate = autosize->rate_before;
     autosize->is_eager = false;
     autosize->hold_s = autosize->hold_before_s;
     if (autosize->trial > 0) {
@@ -106,6 +107,7 @@ static enum postgres_autosize_reason take_back(struct postgres_autosize *autosiz
 
 static enum postgres_autosize_reason keep_trial(struct postgres_autosize *autosize)
 {
+    autosize->rate = autosize->leases / autosize->seconds;
     if (autosize->trial > 0)
         autosize->more_quiet = QUIET_MIN;
     else
@@ -177,6 +179,7 @@ static enum postgres_autosize_reason follow_demand(struct postgres_autosize *aut
     if (autosize->at < POSTGRES_AUTOSIZE_PEAKS || wanted >= autosize->size)
         return POSTGRES_SIZE_KEEP;
     autosize->size = wanted;
+    autosize->rate = 0;
     return POSTGRES_SIZE_IDLE;
 }
 
@@ -189,11 +192,14 @@ enum postgres_autosize_reason postgres_autosize_step(struct postgres_autosize *a
     unsigned bounded = clamp(autosize->size, floor, ceiling);
     if (bounded != autosize->size) {
         autosize->size = bounded;
+        autosize->rate = 0;
         autosize->trial = 0;
         return POSTGRES_SIZE_BOUNDS;
     }
     if (autosize->trial)
         return judge(autosize, sample);
+    double rate = sample->leases / sample->seconds;
+    autosize->rate = autosize->rate > 0 ? (autosize->rate + rate) / 2 : rate;
     if (!waits_too_long(sample))
         return follow_demand(autosize, peak, floor);
     forget_if_changed(autosize, sample);

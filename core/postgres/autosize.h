@@ -35,6 +35,7 @@ struct postgres_autosize {
     int trial;                       /* 1: more, -1: fewer, 0: none */
     unsigned size_before;
     double rate_before, hold_before_s;
+    double rate;                     /* what is got done a second at this size, smoothed; 0: not known */
     unsigned intervals_left;         /* of the trial, before it is judged */
     bool is_eager;                   /* the last growth came out as throughput nearly whole: the next one doubles */
     double leases, seconds;          /* of the trial so far */
