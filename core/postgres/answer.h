@@ -4,7 +4,14 @@
 
 #include "postgres/query.h"
 
-enum postgres_step_kind { POSTGRES_STEP_PARSE, POSTGRES_STEP_CALL, POSTGRES_STEP_TEXT, POSTGRES_STEP_XID, POSTGRES_STEP_CLOSE, POSTGRES_STEP_SYNC };
+enum postgres_step_kind {
+    POSTGRES_STEP_PARSE,
+    POSTGRES_STEP_CALL,
+    POSTGRES_STEP_TEXT,
+    POSTGRES_STEP_XID,
+    POSTGRES_STEP_CLOSE,
+    POSTGRES_STEP_SYNC
+};
 
 struct postgres_step {
     enum postgres_step_kind kind;

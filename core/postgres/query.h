@@ -30,7 +30,8 @@ void postgres_query_end_unit(struct postgres_connection *connection);
 
 /* The call's answer is no longer wanted: on_call will not come for it. False: it is not on this connection. */
 bool postgres_query_detach(struct postgres_connection *connection, const struct sql_call *call);
-/* Nobody waits for one of the statements that are on their way, or a COPY is going on. What else is in flight is of our own making, and short. */
+/* Nobody waits for one of the statements that are on their way, or a COPY is going on. What else is in flight is of our own making,
+ * and short. */
 bool postgres_query_has_orphan(const struct postgres_connection *connection);
 /* Nobody waits for one of the statements that run now: those up to the next Sync, of which the server tells no sooner. */
 bool postgres_query_runs_orphan(const struct postgres_connection *connection);
