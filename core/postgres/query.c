@@ -205,7 +205,7 @@ enum fail postgres_query_add(struct postgres_connection *connection, struct sql_
     return fail;
 }
 
-enum fail postgres_query_add_text(struct postgres_connection *connection, const char *text)
+static enum fail send_text(struct postgres_connection *connection, const char *text, struct postgres_step step)
 {
     if (connection->state != POSTGRES_OPEN)
         return FAIL_CLOSED;
@@ -213,8 +213,13 @@ enum fail postgres_query_add_text(struct postgres_connection *connection, const 
         return FAIL_NOMEM;
     if (!PQsendQueryParams(connection->pg, text, 0, NULL, NULL, NULL, NULL, 0))
         return FAIL_CLOSED;
-    add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_TEXT });
+    add_step(connection, step);
     return FAIL_OK;
+}
+
+enum fail postgres_query_add_text(struct postgres_connection *connection, const char *text)
+{
+    return send_text(connection, text, (struct postgres_step){ .kind = POSTGRES_STEP_TEXT });
 }
 
 static const char xid_text[] = "select pg_catalog.pg_current_xact_id_if_assigned()::text,"
@@ -401,15 +406,13 @@ static bool send_close(struct postgres_connection *connection, struct postgres_p
 {
     char text[POSTGRES_NAME_BYTES + 16];
     snprintf(text, sizeof text, "DEALLOCATE %s", prepared->name);
-    if (!has_room(connection) || !PQsendQueryParams(connection->pg, text, 0, NULL, NULL, NULL, NULL, 0))
-        return false;
-    add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_CLOSE, .prepared = prepared });
-    return true;
+    struct postgres_step step = { .kind = POSTGRES_STEP_CLOSE, .prepared = prepared };
+    return send_text(connection, text, step) == FAIL_OK;
 }
 
 static bool deallocate_evicted(struct postgres_connection *connection)
 {
-    bool is_good = connection->state == POSTGRES_OPEN;
+    bool is_good = true;
     for (struct postgres_prepared *prepared;
          is_good && (prepared = postgres_prepare_next_evicted(&connection->prepared));) {
         is_good = send_close(connection, prepared);
