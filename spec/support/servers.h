@@ -4,6 +4,7 @@
 
 #include "support/spec.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -40,6 +41,19 @@ static inline void servers_stop(const char *kind, const char *folder)
     servers_run(arguments, NULL, NULL, 0);
     snprintf(arguments, sizeof arguments, "rm -rf %s", folder);
     assert_int_equal(system(arguments), 0);
+}
+
+/* To the postmaster alone: a back end would take SIGINT for a cancel. */
+static inline void servers_signal_postmaster(const char *folder, int number)
+{
+    char path[300], line[128];
+    snprintf(path, sizeof path, "%s/server", folder);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        if (strncmp(line, "pid=", 4) == 0)
+            assert_int_equal(kill(atoi(line + 4), number), 0);
+    fclose(file);
 }
 
 #endif

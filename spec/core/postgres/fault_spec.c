@@ -1,48 +1,20 @@
 /* A server that stops, starts, crashes or stands still: calls fail fast, the loop goes on, and all is well again within 2 s. */
 #include "world.h"
 
+#include "support/servers.h"
+
 #include <signal.h>
 #include <unistd.h>
 
 static char server_dir[128], url[256];
 static bool is_running;
 
-/* Runs spec/support/servers.sh; the value of NAME= in what it prints. */
-static void servers(const char *arguments, const char *name, char *value, size_t bytes)
-{
-    char command[512], line[512];
-    snprintf(command, sizeof command, "spec/support/servers.sh %s", arguments);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    while (fgets(line, sizeof line, pipe)) {
-        size_t len = name ? strlen(name) : 0;
-        if (len && strncmp(line, name, len) == 0 && line[len] == '=') {
-            line[strcspn(line, "\n")] = '\0';
-            snprintf(value, bytes, "%s", line + len + 1);
-        }
-    }
-    assert_int_equal(pclose(pipe), 0);
-}
-
 static void start_server(void)
 {
     char arguments[256];
     snprintf(arguments, sizeof arguments, "postgres start %s", server_dir);
-    servers(arguments, "url", url, sizeof url);
+    servers_run(arguments, "url", url, sizeof url);
     is_running = true;
-}
-
-/* To the postmaster alone: a back end would take SIGINT for a cancel. */
-static void shut_down_fast(void)
-{
-    char path[192], line[128];
-    snprintf(path, sizeof path, "%s/server", server_dir);
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    while (fgets(line, sizeof line, file))
-        if (strncmp(line, "pid=", 4) == 0)
-            assert_int_equal(kill(atoi(line + 4), SIGINT), 0);
-    fclose(file);
 }
 
 /* To every process of it. */
@@ -50,14 +22,14 @@ static void signal_server(const char *name)
 {
     char arguments[256];
     snprintf(arguments, sizeof arguments, "postgres signal %s %s", server_dir, name);
-    servers(arguments, NULL, NULL, 0);
+    servers_run(arguments, NULL, NULL, 0);
 }
 
 static void stop_server(void)
 {
     char arguments[256];
     snprintf(arguments, sizeof arguments, "postgres stop %s", server_dir);
-    servers(arguments, NULL, NULL, 0);
+    servers_run(arguments, NULL, NULL, 0);
     is_running = false;
 }
 
@@ -65,7 +37,7 @@ static int set_up(void **state)
 {
     (void)state;
     world = (struct world){ .loop = NULL };
-    if (!server_url() || access("spec/support/servers.sh", X_OK) != 0)
+    if (!server_url() || !servers_are_there())
         return 0;
     if (!is_running)
         start_server();
@@ -138,7 +110,7 @@ static void a_fast_shutdown_ends_calls_with_57P01_and_is_recovered_from(void **s
     struct asked write = { .is_done = false };
     ask(&write, "create table fault_spec as select 1 as i from pg_sleep(10)", false);
     turn(100);
-    shut_down_fast();
+    servers_signal_postmaster(server_dir, SIGINT);
     expect_error(&write, FAIL_SQL, "57P01");
     stop_server();
     start_server();
@@ -306,7 +278,7 @@ static void the_servers_last_connection_slot_is_not_fought_over(void **state)
     char arguments[256];
     snprintf(arguments, sizeof arguments,
              "postgres start %s --set=max_connections=5 --set=superuser_reserved_connections=1", server_dir);
-    servers(arguments, "url", url, sizeof url);
+    servers_run(arguments, "url", url, sizeof url);
     is_running = true;
     PGconn *admin = open_admin(url);
     PQclear(PQexec(admin, "drop role if exists guest; create role guest login password 'guest'"));

@@ -1,38 +1,25 @@
 /* A COMMIT whose answer is lost: what is reported is what took place, whenever and however the connection or the server goes. */
 #include "world.h"
 
+#include "support/servers.h"
+
 #include <signal.h>
 #include <unistd.h>
 
 static char server_dir[128], url[256];
 
-/* Runs spec/support/servers.sh; the value of url= in what it prints. */
-static void servers(const char *arguments)
-{
-    char command[512], line[512];
-    snprintf(command, sizeof command, "spec/support/servers.sh %s", arguments);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    while (fgets(line, sizeof line, pipe))
-        if (strncmp(line, "url=", 4) == 0) {
-            line[strcspn(line, "\n")] = '\0';
-            snprintf(url, sizeof url, "%.255s", line + 4);
-        }
-    assert_int_equal(pclose(pipe), 0);
-}
-
 static void start_server(void)
 {
     char arguments[256];
     snprintf(arguments, sizeof arguments, "postgres start %s --set=restart_after_crash=on", server_dir);
-    servers(arguments);
+    servers_run(arguments, "url", url, sizeof url);
 }
 
 static void stop_server(void)
 {
     char arguments[256];
     snprintf(arguments, sizeof arguments, "postgres stop %s", server_dir);
-    servers(arguments);
+    servers_run(arguments, NULL, NULL, 0);
 }
 
 static void set_up_tables(void)
@@ -62,7 +49,7 @@ static int set_up_own(void **state)
 {
     (void)state;
     world = (struct world){ .loop = NULL };
-    if (!server_url() || access("spec/support/servers.sh", X_OK) != 0)
+    if (!server_url() || !servers_are_there())
         return 0;
     start_server();
     struct postgres_settings settings = settings_for(url);
@@ -215,18 +202,6 @@ static void a_connection_lost_before_commit_takes_the_transaction_with_it(void *
 
 /* --- the whole server ----------------------------------------------------------------------------------------- */
 
-static void signal_postmaster(int number)
-{
-    char path[192], line[128];
-    snprintf(path, sizeof path, "%s/server", server_dir);
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    while (fgets(line, sizeof line, file))
-        if (strncmp(line, "pid=", 4) == 0)
-            assert_int_equal(kill(atoi(line + 4), number), 0);
-    fclose(file);
-}
-
 static void reopen_admin(void)
 {
     PQfinish(world.admin);
@@ -277,7 +252,7 @@ static void an_immediate_shutdown_around_commit_is_resolved_when_the_server_is_b
             turn(100);
         else if (i % 2)
             turn(0);
-        signal_postmaster(SIGQUIT);
+        servers_signal_postmaster(server_dir, SIGQUIT);
         turn(i % 2 ? 300 : 60);
         PQfinish(world.admin);
         world.admin = NULL;
