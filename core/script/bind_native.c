@@ -233,6 +233,18 @@ static int native_match_check(lua_State *L)
     return 1;
 }
 
+/* native.is_text(value) -> whether it is a string without U+0000; asked of each text of each body */
+static int native_is_text(lua_State *L)
+{
+    bool is_text = false;
+    if (lua_type(L, 1) == LUA_TSTRING) {
+        struct str text = value_str(L, 1);
+        is_text = !memchr(text.data, '\0', text.len);
+    }
+    lua_pushboolean(L, is_text);
+    return 1;
+}
+
 /* native.statement(sql [, dialect]) -> { params =, keyword = } | nil, why */
 static int native_statement(lua_State *L)
 {
@@ -296,6 +308,7 @@ static int open_native(lua_State *L)
         { "is_tty", native_is_tty },
         { "write", native_write },
         { "match_check", native_match_check },
+        { "is_text", native_is_text },
         { "statement", native_statement },
         { "load_plugin_chunk", sandbox_load },
         { "cjson_guard_encode", cjson_guard_encode },

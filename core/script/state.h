@@ -31,6 +31,8 @@ enum udata {
     UD_CRYPTO, UD_BLOB, UD_KINDS
 };
 
+#define VM_KEY_HINTS 4                                /* levels of JSON */
+
 struct script_vm {
     lua_State *L;
     struct script_services services;
@@ -62,6 +64,7 @@ struct script_vm {
     size_t external, external_seen;                   /* bytes of rows and entries that Lua values hold */
     struct reply_out *reply;                          /* of the task that just ended */
     struct buf out;                                   /* JSON on its way somewhere else */
+    unsigned key_hints[VM_KEY_HINTS];                 /* keys of the last object read so deep, see value.c */
     int settings;                                     /* reference of the validated settings, or LUA_NOREF */
     int metatable[UD_KINDS];                          /* references */
     const void *family[UD_KINDS];                     /* the same as pointers */

@@ -2,7 +2,8 @@
  *
  * DESIGN  Reading is a json_sink that keeps the containers under construction on the Lua stack; the memory limit is lifted
  *         meanwhile, since an error jumping out of json_read would leak its buffers, and the input's size bounds what
- *         can be built.
+ *         can be built. Bodies of one route have the same keys: a table is made for as many as the last object so deep had, for
+ *         each doubling moves all that are there.
  * Path:   script/bind_request, bind_cache, bind_rows > [script/value] > base/json, sql/json
  */
 #include "script/value.h"
@@ -12,9 +13,10 @@
 /* --- in ----------------------------------------------------------------------------------------------------------- */
 
 /* Stack while reading: each open container, for arrays followed by nothing, for objects by the key that waits for its value.
- * counts[depth] is the number of items so far, or -1 in an object. */
+ * counts[depth] is the number of items so far, or -1 less the number of keys in an object. */
 struct reader {
     lua_State *L;
+    unsigned *key_hints; /* by depth, of VM_KEY_HINTS */
     unsigned depth;
     int64_t counts[VALUE_DEPTH_MAX + 1];
     const char *why, *at; /* at: where in the text */
@@ -33,10 +35,12 @@ static bool place(struct reader *r)
     if (r->depth == 0)
         return true;
     int64_t *count = &r->counts[r->depth];
-    if (*count < 0)
+    if (*count < 0) {
         lua_rawset(r->L, -3);
-    else
+        --*count;
+    } else {
         lua_rawseti(r->L, -2, ++*count);
+    }
     return true;
 }
 
@@ -85,17 +89,29 @@ static bool on_key(void *arg, struct str text)
     return true;
 }
 
+static const unsigned key_hint_max = 64;
+
+static unsigned *hint_of(struct reader *r, unsigned depth) { return depth <= VM_KEY_HINTS ? &r->key_hints[depth - 1] : NULL; }
+
+/* For the container itself, a key and its value, or a metatable; the one below has its room already. */
+static bool has_room(struct reader *r) { return lua_checkstack(r->L, 4); }
+
 static bool on_object(void *arg)
 {
     struct reader *r = arg;
-    lua_createtable(r->L, 0, 4); /* most have a few keys, and each doubling moves all that are there */
-    r->counts[++r->depth] = -1;
+    if (!has_room(r))
+        return false;
+    const unsigned *hint = hint_of(r, ++r->depth);
+    lua_createtable(r->L, 0, hint && *hint ? (int)*hint : 4);
+    r->counts[r->depth] = -1;
     return true;
 }
 
 static bool on_array(void *arg)
 {
     struct reader *r = arg;
+    if (!has_room(r))
+        return false;
     lua_newtable(r->L);
     lua_rawgeti(r->L, LUA_REGISTRYINDEX, vm_of(r->L)->array_meta);
     lua_setmetatable(r->L, -2);
@@ -103,7 +119,17 @@ static bool on_array(void *arg)
     return true;
 }
 
-static bool on_end(void *arg)
+static bool on_object_end(void *arg)
+{
+    struct reader *r = arg;
+    unsigned *hint = hint_of(r, r->depth);
+    int64_t keys = -1 - r->counts[r->depth--];
+    if (hint)
+        *hint = keys < key_hint_max ? (unsigned)keys : key_hint_max;
+    return place(r);
+}
+
+static bool on_array_end(void *arg)
 {
     ((struct reader *)arg)->depth--;
     return place(arg);
@@ -111,19 +137,21 @@ static bool on_end(void *arg)
 
 enum fail value_push_json(lua_State *L, struct str text, unsigned depth_max, struct json_where *where)
 {
-    static const struct json_sink sink = { on_null, on_bool,   on_int, on_number, on_string,
-                                           on_key,  on_object, on_end, on_array,  on_end };
+    static const struct json_sink sink = { on_null, on_bool,   on_int,        on_number, on_string,
+                                           on_key,  on_object, on_object_end, on_array,  on_array_end };
     struct json_limits limits = { .depth_max = depth_max && depth_max < VALUE_DEPTH_MAX ? depth_max : VALUE_DEPTH_MAX };
-    struct reader r = { .L = L };
+    struct reader r = { .L = L, .key_hints = vm_of(L)->key_hints };
     int top = lua_gettop(L);
     struct script_memory *memory = &vm_of(L)->memory;
     memory->unlimited = true;
-    enum fail fail = lua_checkstack(L, 3 * VALUE_DEPTH_MAX) ? json_read(text, &limits, &sink, &r, where) : FAIL_NOMEM;
+    enum fail fail = has_room(&r) ? json_read(text, &limits, &sink, &r, where) : FAIL_NOMEM;
     memory->unlimited = false;
     if (fail == FAIL_CANCELLED && r.why) {
         where->why = r.why;
         where->offset = (size_t)(r.at - text.data);
         fail = FAIL_INVALID;
+    } else if (fail == FAIL_CANCELLED) {
+        fail = FAIL_NOMEM; /* has_room */
     }
     if (fail)
         lua_settop(L, top);

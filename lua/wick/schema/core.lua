@@ -2,11 +2,17 @@
 
 local core = {}
 
+local has_native, native = pcall(require, "wick.native")
+
+--- Whether it is a string without U+0000.
+core.is_text = has_native and native.is_text or function(value)
+  return type(value) == "string" and not value:find("\0", 1, true)
+end
+
 -- JSON null is a light userdata with no address, the same one lua-cjson uses. Only wick marks its arrays and objects, so that
 -- [] and {} stay what they are; elsewhere a table is what its keys say.
 local json = (function()
-  local found, native = pcall(require, "wick.native")
-  if found and native.json then
+  if has_native and native.json then
     return native.json
   end
   local function same(value)
@@ -99,7 +105,7 @@ core.ZERO = "must not contain the character U+0000, which the database cannot ho
 -- (www.postgresql.org/docs/15/datatype-json.html), and what SQLite takes could never move there.
 local function has_zero(value)
   if type(value) == "string" then
-    return value:find("\0", 1, true) ~= nil
+    return not core.is_text(value)
   elseif type(value) ~= "table" then
     return false
   end

@@ -7,7 +7,7 @@
 
 local core = require "wick.schema.core"
 
-local Type, json, null = core.Type, core.json, core.null
+local Type, json, null, is_text = core.Type, core.json, core.null, core.is_text
 local find, match, ulen, math_type, huge = string.find, string.match, utf8.len, math.type, math.huge
 
 local compile
@@ -38,9 +38,6 @@ local function is_decimal(value)
   return type(value) == "string" and match(value, "^-?%d+%.?%d*$") ~= nil
 end
 
-local function is_text(value)
-  return type(value) == "string" and not find(value, "\0", 1, true)
-end
 
 local function is_lower_uuid(value)
   return type(value) == "string" and match(value, core.UUID) ~= nil and not find(value, "%u")
