@@ -20,6 +20,7 @@ struct postgres_counts {
     unsigned idle, used, opening, resetting, cancelling;   /* which make up the total */
     uint64_t oldest_wait_ms;
     enum breaker_state breaker;          /* of connecting */
+    uint64_t retry_ms;                   /* until it is tried again; 0: at any time */
     struct sql_error error;              /* of the last attempt to connect, where it failed */
 };
 

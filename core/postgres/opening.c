@@ -5,7 +5,7 @@
  *         takes (open_ns), or nothing is open, one for each waiting call, at most opening_max at a time (1 after a failure, doubling
  *         with each success, up to connecting_limit). A call that gives up never ends an attempt: the connection serves the next one,
  *         or becomes idle. After failures_max failures in a row the breaker lets one attempt through every open_ms .. open_ms_max; a
- *         wrong user, password or database stops attempts for POSTGRES_CONFIG_HOLD_MS. Only failed attempts count, never lost
+ *         wrong user, password or database stops attempts for POSTGRES_CONFIG_HOLD_MS, or until the settings are applied again. Only failed attempts count, never lost
  *         connections.
  * HOLDS   Each attempt is counted in total, opening and homes from may_open on.
  * Path:   postgres/pool > [postgres/opening] > postgres/connection
@@ -39,6 +39,13 @@ enum breaker_state postgres_opening_breaker(const struct postgres_pool *pool, ui
         return BREAKER_OPEN;
     bool is_time_over = pool->breaker.state == BREAKER_OPEN && !breaker_is_open(&pool->breaker, now_ms);
     return is_time_over ? BREAKER_HALF : pool->breaker.state;
+}
+
+uint64_t postgres_opening_retry_ms(const struct postgres_pool *pool, uint64_t now_ms)
+{
+    uint64_t hold_ms = now_ms < pool->hold_until_ms ? pool->hold_until_ms - now_ms : 0;
+    uint64_t open_ms = breaker_is_open(&pool->breaker, now_ms) ? breaker_retry_ms(&pool->breaker, now_ms) : 0;
+    return hold_ms > open_ms ? hold_ms : open_ms;
 }
 
 void postgres_opening_end_waits(struct postgres_lane *lane)

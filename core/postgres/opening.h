@@ -15,6 +15,8 @@ bool postgres_opening_is_hopeless(struct postgres_pool *pool, uint64_t now_ms);
 void postgres_opening_end_waits(struct postgres_lane *lane);
 /* OPEN: none is tried for now. HALF: one is, and shows whether others are. Mutex held. */
 enum breaker_state postgres_opening_breaker(const struct postgres_pool *pool, uint64_t now_ms);
+/* Until it is tried again; 0: at any time. Mutex held. */
+uint64_t postgres_opening_retry_ms(const struct postgres_pool *pool, uint64_t now_ms);
 /* Closing: ends the attempts of this lane that are under way. */
 void postgres_opening_end(struct postgres_lane *lane);
 

@@ -54,6 +54,7 @@ void postgres_pool_apply(struct postgres_pool *pool, struct postgres_settings *s
     settings->older = pool->settings;
     postgres_settings_note_pooled(settings, postgres_pool_is_pooled(pool));
     pool->settings = settings;
+    pool->hold_until_ms = 0; /* whoever asks for it may have put right what was wrong */
     postgres_pool_unlock(pool);
 }
 
@@ -460,6 +461,7 @@ void postgres_pool_count(struct postgres_pool *pool, struct postgres_counts *out
     idle++;
     unsigned resetting = atomic_load_explicit(&pool->cared_for[POSTGRES_CARE_RESET], memory_order_relaxed);
     unsigned cancelling = atomic_load_explicit(&pool->cared_for[POSTGRES_CARE_CANCEL], memory_order_relaxed);
+    uint64_t now_ms = clock_mono_ms();
     *out = (struct postgres_counts){
         .total = pool->total,
         .idle = idle,
@@ -469,7 +471,8 @@ void postgres_pool_count(struct postgres_pool *pool, struct postgres_counts *out
         .used = pool->total - pool->opening - idle - resetting - cancelling,
         .waiting = atomic_load_explicit(&pool->waiting, memory_order_relaxed),
         .oldest_wait_ms = oldest_wait_ms(pool),
-        .breaker = postgres_opening_breaker(pool, clock_mono_ms()),
+        .breaker = postgres_opening_breaker(pool, now_ms),
+        .retry_ms = postgres_opening_retry_ms(pool, now_ms),
         .error = pool->error,
     };
     postgres_pool_unlock(pool);

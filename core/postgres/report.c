@@ -141,10 +141,10 @@ static void write_report(struct round *round)
     postgres_pool_count(pool, &counts);
     buf_addf(out,
              "{\"engine\":\"postgres\",\"pool\":\"%s\",\"min_size\":%u,\"max_size\":%u,\"total\":%u,\"waiting\":%u,"
-             "\"oldest_wait_ms\":%llu,\"longest_hold_ms\":%llu,\"breaker\":\"%s\"",
+             "\"oldest_wait_ms\":%llu,\"longest_hold_ms\":%llu,\"breaker\":\"%s\",\"retry_ms\":%llu",
              settings->name, settings->min_size, settings->max_size, counts.total, counts.waiting,
              (unsigned long long)counts.oldest_wait_ms, (unsigned long long)round->longest_hold_ms,
-             breakers[counts.breaker]);
+             breakers[counts.breaker], (unsigned long long)counts.retry_ms);
     add_error(out, &counts.error);
     add_states(out, round);
     buf_add_str(out, STR(",\"connections\":["));

@@ -118,6 +118,9 @@ local pool = S.record({
   check = function(value)
     if value.min_size > value.max_size then
       return nil, ("min_size (%d) must not be larger than max_size (%d)"):format(value.min_size, value.max_size)
+    elseif value.leak_reclaim and value.leak_threshold > 0 and value.leak_threshold < 2000 then
+      return nil, "leak_reclaim needs a leak_threshold of 2s or more: PostgreSQL finds a deadlock after 1s (deadlock_timeout), "
+        .. "and a transaction that waits in one is run again, unless it was rolled back before as a leak"
     end
     return true
   end,

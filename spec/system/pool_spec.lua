@@ -145,6 +145,24 @@ describe("a route with group = true", function()
     assert.equal(204, held:response().status)
   end)
 
+  it("says when it tries again after a wrong password, and does so at once at SIGHUP", function()
+    postgres:query "create role late login superuser password 'other'"
+    local other = wick.start {
+      plugins = {}, config = { workers = 1, database = { sqlite = false, postgres = {
+        primary = postgres.url:gsub("//.-@", "//late:right@"), pool = { min_size = 1, max_size = 2 },
+      } } },
+    }
+    local function shown() return process.run({ wick.binary(), "pool", "--config", other.config_path }).out end
+    assert.is_true(process.eventually(function() return other:admin("/admin/pool"):json().retry_ms > 5000 end, 10000))
+    assert.matches("connecting is paused after failures, tried again in %d+%.%d s\nlast error: [^\n]+check user and password", shown())
+    postgres:query "alter role late password 'right'"
+    assert.equal(503, other:admin("/readyz").status)
+    other:signal "sighup"
+    assert.is_true(process.eventually(function() return other:admin("/admin/pool"):json().breaker == "closed" end, 3000))
+    assert.equal(0, other:admin("/admin/pool"):json().retry_ms)
+    assert.is_nil(shown():find("paused", 1, true))
+  end)
+
   it("is said not to be there when it is not", function()
     local other = process.run { wick.binary(), "pool", "--config", "spec/support/nowhere.lua" }
     assert.equal(78, other.code)

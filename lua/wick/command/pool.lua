@@ -44,7 +44,7 @@ local function print_postgres(pool, command)
     table.concat(states, ", "))
   command.say("waiting: %d%s; longest hold: %s%s", pool.waiting,
     pool.waiting > 0 and (", the first for %s"):format(duration(pool.oldest_wait_ms)) or "", duration(pool.longest_hold_ms),
-    pool.breaker == "open" and "; connecting is paused after failures" or "")
+    pool.breaker == "open" and ("; connecting is paused after failures, tried again in %s"):format(duration(pool.retry_ms)) or "")
   if pool.error then
     command.say("last error: %s", pool.error)
   end

@@ -120,6 +120,14 @@ describe("config", function()
 }]])
     end)
 
+    it("lets no leak be rolled back before a deadlock could be found", function()
+      local text = 'return { database = { postgres = { primary = "postgres://x", pool = { leak_reclaim = %s, leak_threshold = "%s" } } } }'
+      assert.matches("leak_reclaim needs a leak_threshold of 2s or more", mistakes(text:format(true, "1s"))[1])
+      for _, fine in ipairs { { true, "2s" }, { true, "0s" }, { false, "1s" } } do
+        assert.is_truthy((load(text:format(table.unpack(fine)))))
+      end
+    end)
+
     it("names Lua's own errors with their line", function()
       assert.same({ "config.lua:2: '}' expected (to close '{' at line 1) near 'b'" }, mistakes "return {\n a b = 1 }")
       assert.matches("^config.lua:2: attempt to call a nil value", mistakes("local t = {}\nt.x() return {}")[1])
