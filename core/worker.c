@@ -9,6 +9,7 @@
  */
 #include "worker.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "metrics/metrics.h"
 #include "script/vm.h"
@@ -41,8 +42,9 @@ struct worker {
     struct loop_task ask;
     atomic_bool redis_ready;
     struct timer ticker;
-    struct metric_histogram *lag;
-    struct metric_counter *busy;
+    struct metric_histogram *lag, *hold;
+    struct metric_counter *busy, *starved;
+    uint64_t starved_ns; /* as last seen */
     struct metric_gauge *lua_memory, *connections;
 
     unsigned drain_ms;
@@ -64,14 +66,24 @@ static void answer(struct worker *worker, enum fail fail)
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
+static uint64_t take_starved_ns(struct worker *worker)
+{
+    uint64_t before_ns = worker->starved_ns;
+    worker->starved_ns = clock_thread_starved_ns();
+    return worker->starved_ns - before_ns;
+}
+
 /* Four times a second: what other threads may want to know of this one, which they must not look at themselves. */
 static void tick(void *arg)
 {
     struct worker *worker = arg;
     struct loop_load load;
     loop_load_take(worker->loop, &load);
+    uint64_t starved_ns = take_starved_ns(worker);
     metric_observe(worker->lag, load.longest_ns);
+    metric_observe(worker->hold, load.longest_ns > starved_ns ? load.longest_ns - starved_ns : 0);
     metric_add(worker->busy, load.busy_ns);
+    metric_add(worker->starved, starved_ns);
     if (worker->vm)
         metric_set(worker->lua_memory, (double)script_vm_memory(worker->vm));
     if (worker->server) {
@@ -92,6 +104,12 @@ static void register_metrics(struct worker *worker)
         "wick_loop_lag_seconds",
         "The longest a loop was busy without a look at its sockets, in each quarter of a second.", label,
         METRIC_SECONDS);
+    worker->hold = metric_histogram(
+        "wick_loop_hold_seconds",
+        "The same without the time for which the loop had no CPU in that quarter of a second: what it did itself.", label,
+        METRIC_SECONDS);
+    worker->starved = metric_counter_seconds("wick_loop_starved_seconds_total",
+                                             "Time a loop was ready to run, but other programs had the CPU.", label);
     worker->busy = metric_counter_seconds("wick_loop_busy_seconds_total",
                                           "Time a loop spent working rather than waiting.", label);
     worker->lua_memory = metric_gauge("wick_lua_memory_bytes", "Memory of a worker's Lua.", label);

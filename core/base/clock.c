@@ -5,9 +5,12 @@
  */
 #include "base/clock.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define US_PER_S 1000000
 #define S_PER_DAY 86400
@@ -43,6 +46,19 @@ int64_t clock_wall_us(void)
 }
 
 uint64_t clock_thread_cpu_ns(void) { return read_ns(CLOCK_THREAD_CPUTIME_ID); }
+
+uint64_t clock_thread_starved_ns(void)
+{
+    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    char text[80]; /* ns on a CPU, ns waiting for one, times it ran */
+    ssize_t len = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    const char *second = strchr(text, ' ');
+    return second ? strtoull(second, NULL, 10) : 0;
+}
 
 void clock_fake(uint64_t mono_ns, int64_t wall_us)
 {

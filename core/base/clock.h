@@ -9,6 +9,9 @@ uint64_t clock_mono_ns(void);
 static inline uint64_t clock_mono_ms(void) { return clock_mono_ns() / 1000000u; }
 int64_t clock_wall_us(void);                            /* since 1970-01-01 UTC */
 uint64_t clock_thread_cpu_ns(void);
+/* How long the calling thread was ready to run and had no CPU, since it began; 0 where the kernel does not say
+ * (/proc/thread-self/schedstat, Documentation/scheduler/sched-stats). Three system calls: not for each turn. */
+uint64_t clock_thread_starved_ns(void);
 /* Specs: from now on time stands at these values until set again; clock_fake(0, 0) ends it. */
 void clock_fake(uint64_t mono_ns, int64_t wall_us);
 

@@ -56,9 +56,11 @@ local function restores(server, postgres, path, before)
   if bad then error("a gauge is negative: " .. bad, 2) end
 end
 
--- How often, in quarters of a second, a loop was busy for longer than `le` (a bound of the histogram: "0.005", "0.02").
-local function laggards(server, le)
-  return server:metric "wick_loop_lag_seconds_count" - server:metric("wick_loop_lag_seconds_bucket", ('le="%s"'):format(le))
+-- How often, in quarters of a second, a loop was busy for longer than `le` (a bound of the histogram: "0.005", "0.02"); what: "hold"
+-- without the time for which it had no CPU, "lag" with it.
+local function laggards(server, le, what)
+  local name = ("wick_loop_%s_seconds"):format(what or "hold")
+  return server:metric(name .. "_count") - server:metric(name .. "_bucket", ('le="%s"'):format(le))
 end
 
 -- The bound that a loop must keep here: 20 ms, more where the machine is slow.

@@ -3,6 +3,9 @@
 
 #include "base/clock.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <time.h>
 
 static void time_goes_forward(void **state)
@@ -14,6 +17,39 @@ static void time_goes_forward(void **state)
     assert_true(clock_thread_cpu_ns() >= cpu);
     assert_true(wall / 1000000 - (int64_t)time(NULL) <= 1);
     assert_int_equal(clock_mono_ms() / 1000, clock_mono_ns() / 1000000000u);
+}
+
+static atomic_bool is_over;
+
+static void *compute(void *arg)
+{
+    while (!atomic_load(&is_over))
+        continue;
+    return arg;
+}
+
+static void who_shares_a_cpu_is_starved_for_what_the_other_takes(void **state)
+{
+    (void)state;
+    cpu_set_t before, one;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    CPU_ZERO(&one);
+    CPU_SET((size_t)sched_getcpu(), &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0); /* the new thread inherits it */
+    pthread_t other;
+    assert_int_equal(pthread_create(&other, NULL, compute, NULL), 0);
+    uint64_t begin_ns = clock_mono_ns(), cpu_ns = clock_thread_cpu_ns(), starved_ns = clock_thread_starved_ns();
+    while (clock_mono_ns() < begin_ns + 200 * 1000000)
+        continue;
+    uint64_t lost_ns = clock_mono_ns() - begin_ns - (clock_thread_cpu_ns() - cpu_ns);
+    starved_ns = clock_thread_starved_ns() - starved_ns;
+    atomic_store(&is_over, true);
+    pthread_join(other, NULL);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    if (clock_thread_starved_ns() == 0)
+        skip(); /* a kernel without schedstats */
+    assert_true(lost_ns > 20 * 1000000);
+    assert_true(starved_ns > lost_ns / 2 && starved_ns < lost_ns + lost_ns / 2);
 }
 
 static void a_fake_clock_stands_still(void **state)
@@ -80,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_goes_forward),
+        cmocka_unit_test(who_shares_a_cpu_is_starved_for_what_the_other_takes),
         cmocka_unit_test(a_fake_clock_stands_still),
         cmocka_unit_test(dates_are_those_of_known_days),
         cmocka_unit_test(dates_agree_with_the_c_library),
