@@ -18,6 +18,12 @@ return {
   routes = {
     { "POST", "/events", name = "event_add", body = Event, group = true, handler = add },
     { "GET", "/slow", name = "slow_read", handler = function(req, cx) return cx.db:one "select pg_sleep(1)::text as slept" end },
+    { "GET", "/half/{name}", name = "half_second", handler = function(req, cx)
+        return cx.db:one("select pg_sleep(0.5)::text as slept, $1::text as name", req.params.name)
+      end },
+    { "GET", "/quick/{id:int64}", name = "quick_read", handler = function(req, cx)
+        return cx.db:one("select $1::int8 as id, count(*) as n from events where id = $1", req.params.id)
+      end },
     { "GET", "/held", name = "held_open", handler = function(req, cx)
         local tx <close> = cx.db:begin()
         tx:one "select 1 as n"
@@ -82,6 +88,36 @@ describe("a route with group = true", function()
     postgres:query "truncate events"
     assert.same({ [201] = 100 }, post_all("/alone", ids(100)))
     assert.equal("100", postgres:query "select count(distinct xmin::text) from events")
+  end)
+
+  it("keeps quick reads quick, in batches, while one that takes half a second runs beside them", function()
+    local conns, slow, took = {}, server:connect(), {}
+    for i = 1, 8 do conns[i] = server:connect() end
+    local function ask_all(until_ms, keeps)
+      repeat
+        local begin_ms = process.now_ms()
+        for i, conn in ipairs(conns) do conn:send(("GET /quick/%d HTTP/1.1\r\nHost: a\r\n\r\n"):format(i)) end
+        for _, conn in ipairs(conns) do
+          assert.equal(200, conn:response().status)
+          if keeps then took[#took + 1] = process.now_ms() - begin_ms end
+        end
+      until process.now_ms() >= until_ms
+    end
+    ask_all(process.now_ms() + 200, false)                          -- now it is known that they are quick
+    local units = server:metric("wick_pg_batch_units_total", 'kind="read"')
+    local reads = server:metric("wick_pg_batch_statements_total", 'kind="read"')
+    for _ = 1, 3 do
+      slow:send "GET /half/a HTTP/1.1\r\nHost: a\r\n\r\n"
+      ask_all(process.now_ms() + 450, true)
+      assert.equal(200, slow:response().status)
+    end
+    units = server:metric("wick_pg_batch_units_total", 'kind="read"') - units
+    reads = server:metric("wick_pg_batch_statements_total", 'kind="read"') - reads
+    assert.is_true(reads > units and reads >= #took, ("%d reads in %d units"):format(reads, units))
+    table.sort(took)
+    assert.is_true(took[#took * 99 // 100] < process.slow(20), ("p99 of %d: %d ms"):format(#took, took[#took * 99 // 100]))
+    for _, conn in ipairs(conns) do conn:close() end
+    slow:close()
   end)
 
   it("changes its size at SIGHUP, and not at all when the configuration has a mistake", function()
