@@ -243,7 +243,9 @@ local function kill_one()
 end
 
 local faults = {
-  { "reset", 6, tell "rst" }, { "end", 4, tell "fin" }, { "half open", 3, tell "dark" },
+  { "reset", 6, tell "rst" }, { "end", 4, tell "fin" }, { "half open", 3, function()
+    if proxy:stat().darkens == 1 then proxy:tell "dark" end
+  end },
   { "cut in a row", 6, tell "on D half rst" }, { "cut before C", 6, tell "on C before rst" },
   { "cut before Z", 6, tell "on Z before rst" },
   { "FATAL for Z", 4, tell "on Z before fatal" }, { "silent half way", 3, tell "on D half hold" }, { "cut at a byte", 4, function()

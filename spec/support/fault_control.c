@@ -85,8 +85,8 @@ static const char *stat_line(void)
     int open = 0;
     for (int i = 0; i < LINKS; i++)
         open += is_used(&links[i]) && !links[i].is_dark;
-    snprintf(line, sizeof line, "ok open=%d accepted=%u up=%llu down=%llu armed=%d", open, accepted, up_bytes,
-             down_bytes, trap.is_armed);
+    snprintf(line, sizeof line, "ok open=%d accepted=%u up=%llu down=%llu armed=%d darkens=%d", open, accepted, up_bytes,
+             down_bytes, trap.is_armed, can_darken());
     return line;
 }
 
@@ -104,6 +104,8 @@ static const char *obey(char *line)
         listen_again();
     else if (strcmp(line, "quit") == 0)
         is_ending = true;
+    else if (strcmp(line, "dark") == 0 && !can_darken())
+        return "error: this user may drop no packets";
     else if (strcmp(line, "rst") == 0 || strcmp(line, "fin") == 0 || strcmp(line, "dark") == 0)
         end_all(ending_of(line));
     else

@@ -18,7 +18,8 @@
  *              bytes:N                 N more bytes from the server
  *       PLACE  before | half           nothing of the message is passed on, or half of it
  *       END    rst | fin | dark | hold | fatal    fatal: FATAL 57P01 instead of it, and the end
- *   stat                           ok open=N accepted=N up=BYTES down=BYTES armed=0|1
+ *   stat                           ok open=N accepted=N up=BYTES down=BYTES armed=0|1 darkens=0|1
+ *                                  darkens=0: this user may drop no packets, and dark is refused
  *   quit
  *
  * DESIGN  One poll over all sockets. Each direction of a link is a queue of chunks with the time they are due; a chunk is sent in pieces as
@@ -91,12 +92,19 @@ static void close_with_reset(int fd)
 }
 
 /* Every packet that comes in is dropped before TCP sees it. */
-static void drop_packets(int fd)
+static bool drop_packets(int fd)
 {
     struct sock_filter nothing[] = { { .code = BPF_RET | BPF_K, .k = 0 } };
     struct sock_fprog program = { .len = 1, .filter = nothing };
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program))
-        perror("fault_proxy: cannot drop packets");
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
+}
+
+bool can_darken(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool can = fd >= 0 && drop_packets(fd);
+    close(fd);
+    return can;
 }
 
 void stop_listening(void)
@@ -117,7 +125,7 @@ void listen_again(void)
 static void end_link(struct link *link, enum ending ending)
 {
     if (ending == END_DARK)
-        drop_packets(link->client);
+        (void)drop_packets(link->client); /* which it may: nobody gets here otherwise */
     else if (ending == END_RST)
         close_with_reset(link->client);
     else

@@ -68,6 +68,7 @@ int listen_on(uint16_t *number);         /* 0: any, and it is set. Ends the prog
 void stop_listening(void);
 void listen_again(void);
 void end_all(enum ending ending);
+bool can_darken(void);
 
 /* fault_wire.c */
 extern struct trap trap;

@@ -84,7 +84,7 @@ static inline const char *proxy_tell(struct proxy *proxy, const char *command)
     return answer + 2;
 }
 
-/* A number of `stat`: "open", "accepted", "up", "down", "armed". */
+/* A number of `stat`: "open", "accepted", "up", "down", "armed", "darkens". */
 static inline unsigned proxy_stat(struct proxy *proxy, const char *name)
 {
     char key[24];

@@ -148,6 +148,11 @@ describe("the fault proxy", function()
   end)
 
   it("leaves a connection half open: no answer, no end, not even an acknowledgement", function()
+    if proxy:stat().darkens == 0 then
+      assert.has_error(function() proxy:tell "dark" end)
+      pending "this user may drop no packets"
+      return
+    end
     connect()
     echoes "before"
     proxy:tell "dark"

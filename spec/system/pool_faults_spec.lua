@@ -147,6 +147,10 @@ describe("behind a bad network and a bad server", function()
 
   it("every connection falls silent: requests end at their deadline, nothing else waits, and the silent ones are given up", function()
     start { extra = "&tcp_user_timeout=1000&keepalives_idle=1&keepalives_interval=1&keepalives_count=1" }
+    if proxy:stat().darkens == 0 then
+      pending "this user may drop no packets"
+      return
+    end
     local lag = pool.laggards(server, pool.lag_bound())
     proxy:tell "dark"
     local took, response = took_ms(function() return server:get "/brief" end)
