@@ -15,18 +15,14 @@
  */
 #include "cache/read.h"
 
+#include "script/cache_options.h"
 #include "script/cached.h"
 #include "script/failure.h"
 #include "script/reply_value.h"
 #include "script/state.h"
 #include "script/value.h"
 
-enum { KEY_HERE = 256, KEY_MAX = 4096, PREFIX_MAX = 64, KIND_JSON = 0 };
-
-struct cache_ud {
-    size_t prefix_len;
-    char prefix[PREFIX_MAX];
-}; /* "registry:" */
+enum { KEY_HERE = 256, KIND_JSON = 0 };
 
 struct cache_op {
     struct task_wait wait; /* first: the context of continuations */
@@ -122,86 +118,6 @@ static struct cache_op *op_take(lua_State *L, struct task *task)
     op->read.entry = NULL;
     task_hold(task, &op->held, op_forgotten);
     return op;
-}
-
-/* --- keys and options --------------------------------------------------------------------------------------------- */
-
-/* Checks the key at 2; returns its length with the prefix. Raises before anything is taken. */
-static size_t check_key(lua_State *L, const struct cache_ud *ud)
-{
-    size_t len = 0;
-    luaL_checklstring(L, 2, &len);
-    luaL_argcheck(L, len > 0 && len + ud->prefix_len <= KEY_MAX, 2, "a key has 1 to 4000 bytes");
-    return len + ud->prefix_len;
-}
-
-static struct str write_key(lua_State *L, const struct cache_ud *ud, char *out)
-{
-    struct str key = value_str(L, 2);
-    memcpy(out, ud->prefix, ud->prefix_len);
-    memcpy(out + ud->prefix_len, key.data, key.len);
-    return str_make(out, ud->prefix_len + key.len);
-}
-
-struct options {
-    uint64_t ttl_ms, stale_ms, memory_ms;
-    bool memory_only;
-    struct str tags[CACHE_TAGS_MAX];
-    unsigned tag_count;
-};
-
-static void read_duration(lua_State *L, const char *name, uint64_t *ms)
-{
-    if (!value_duration(L, -1, ms))
-        luaL_error(L, "cx.cache: %s is milliseconds or a duration such as \"30s\"", name);
-}
-
-/* The tags are anchored by the list, which the table of options holds, until Lua runs again. */
-static void read_tags(lua_State *L, struct options *options)
-{
-    if (lua_type(L, -1) != LUA_TTABLE)
-        luaL_error(L, "cx.cache: tags is a list of strings");
-    lua_Integer count = (lua_Integer)lua_rawlen(L, -1);
-    if (count > CACHE_TAGS_MAX)
-        luaL_error(L, "cx.cache: at most %d tags are possible", CACHE_TAGS_MAX);
-    for (lua_Integer i = 1; i <= count; i++) {
-        if (lua_rawgeti(L, -1, i) != LUA_TSTRING)
-            luaL_error(L, "cx.cache: tags are strings");
-        options->tags[options->tag_count++] = value_str(L, -1);
-        lua_pop(L, 1);
-    }
-}
-
-/* Stack: .. name, value. */
-static void read_option(lua_State *L, struct options *options)
-{
-    struct str name = lua_type(L, -2) == LUA_TSTRING ? value_str(L, -2) : STR_NONE;
-    if (str_is(name, STR("ttl")))
-        read_duration(L, "ttl", &options->ttl_ms);
-    else if (str_is(name, STR("memory_only")))
-        options->memory_only = lua_toboolean(L, -1);
-    else if (str_is(name, STR("memory_ttl")))
-        read_duration(L, "memory_ttl", &options->memory_ms);
-    else if (str_is(name, STR("stale")))
-        read_duration(L, "stale", &options->stale_ms);
-    else if (str_is(name, STR("tags")))
-        read_tags(L, options);
-    else
-        luaL_error(L, "cx.cache: no option '%s'; there are ttl, stale, memory_ttl, memory_only and tags",
-                   luaL_tolstring(L, -2, NULL));
-}
-
-static void read_options(lua_State *L, int index, struct options *options)
-{
-    *options = (struct options){ .ttl_ms = vm_of(L)->ttl_ms };
-    if (lua_isnoneornil(L, index))
-        return;
-    luaL_checktype(L, index, LUA_TTABLE);
-    lua_pushnil(L);
-    while (lua_next(L, index)) {
-        read_option(L, options);
-        lua_pop(L, 1);
-    }
 }
 
 /* --- get ---------------------------------------------------------------------------------------------------------- */
@@ -394,7 +310,7 @@ static struct cache_ud *check_cache(lua_State *L)
 
 /* Key and tags become the op's own: somebody may change the table of options while the read waits. */
 static void keep_texts(lua_State *L, struct cache_op *op, const struct cache_ud *ud, size_t key_len,
-                       const struct options *options)
+                       const struct cache_options *options)
 {
     struct cache_read *read = &op->read;
     size_t len = key_len;
@@ -404,7 +320,7 @@ static void keep_texts(lua_State *L, struct cache_op *op, const struct cache_ud 
         op->key = op->here;
         luaL_error(L, "no memory");
     }
-    read->key = write_key(L, ud, op->key);
+    read->key = cache_key_write(L, ud, op->key);
     char *at = op->key + key_len;
     for (unsigned i = 0; i < options->tag_count; at += options->tags[i++].len) {
         memcpy(at, options->tags[i].data, options->tags[i].len);
@@ -418,15 +334,15 @@ static void keep_texts(lua_State *L, struct cache_op *op, const struct cache_ud 
 static int cache_get(lua_State *L)
 {
     struct cache_ud *ud = check_cache(L);
-    size_t len = check_key(L, ud);
+    size_t len = cache_key_check(L, ud);
     if (lua_isfunction(L, 3)) { /* get(key, loader) */
         lua_settop(L, 3);
         lua_pushnil(L);
         lua_insert(L, 3);
     }
     lua_settop(L, 4);
-    struct options options;
-    read_options(L, 3, &options);
+    struct cache_options options;
+    cache_options_read(L, 3, &options);
     struct task *task = task_may_wait(L, "cx.cache:get");
     struct cache_op *op = op_take(L, task);
     keep_texts(L, op, ud, len, &options);
@@ -447,10 +363,10 @@ static int cache_get(lua_State *L)
 static int cache_set(lua_State *L)
 {
     struct cache_ud *ud = check_cache(L);
-    size_t len = check_key(L, ud);
+    size_t len = cache_key_check(L, ud);
     luaL_argcheck(L, !lua_isnoneornil(L, 3), 3, "nil cannot be cached; use delete");
-    struct options options;
-    read_options(L, 4, &options);
+    struct cache_options options;
+    cache_options_read(L, 4, &options);
     if (options.memory_ms)
         return luaL_error(L, "cx.cache: memory_ttl is an option of get; set keeps a value for ttl in memory and below");
     char *key = len > KEY_HERE ? lua_newuserdatauv(L, len, 0) : (char[KEY_HERE]){ 0 };
@@ -460,7 +376,7 @@ static int cache_set(lua_State *L)
     buf_reset(json);
     if (!value_add_json(L, 3, json, &why))
         return luaL_error(L, "this value cannot be cached: value%s", why.text);
-    struct cache_put put = { .key = write_key(L, ud, key),
+    struct cache_put put = { .key = cache_key_write(L, ud, key),
                              .value = str_make(json->data, json->len),
                              .kind = KIND_JSON,
                              .ttl_ms = options.ttl_ms,
@@ -478,9 +394,9 @@ static int cache_set(lua_State *L)
 static int cache_delete(lua_State *L)
 {
     struct cache_ud *ud = check_cache(L);
-    size_t len = check_key(L, ud);
+    size_t len = cache_key_check(L, ud);
     char *key = len > KEY_HERE ? lua_newuserdatauv(L, len, 0) : (char[KEY_HERE]){ 0 };
-    cache_remove(vm_of(L)->services.cache, write_key(L, ud, key));
+    cache_remove(vm_of(L)->services.cache, cache_key_write(L, ud, key));
     return 0;
 }
 
@@ -498,7 +414,7 @@ void bind_cache_push(lua_State *L, const char *plugin)
 {
     struct cache_ud *ud = udata_new(L, UD_CACHE, sizeof *ud, 0);
     size_t len = strlen(plugin);
-    if (len > PREFIX_MAX - 1)
+    if (len > CACHE_PREFIX_MAX - 1)
         luaL_error(L, "the name of plugin %s is too long", plugin);
     memcpy(ud->prefix, plugin, len);
     ud->prefix[len] = ':';
