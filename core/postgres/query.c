@@ -263,26 +263,26 @@ bool postgres_query_detach(struct postgres_connection *connection, const struct 
     return postgres_copy_detach(connection, call);
 }
 
-bool postgres_query_has_orphan(const struct postgres_connection *connection)
+static bool has_orphan(const struct postgres_connection *connection, bool up_to_sync)
 {
     for (unsigned i = 0; i < connection->step_count; i++) {
         const struct postgres_step *step = postgres_step_at(connection, i);
-        if (step->kind == POSTGRES_STEP_CALL && !step->call)
-            return true;
-    }
-    return connection->copy != NULL;
-}
-
-bool postgres_query_runs_orphan(const struct postgres_connection *connection)
-{
-    for (unsigned i = 0; i < connection->step_count; i++) {
-        const struct postgres_step *step = postgres_step_at(connection, i);
-        if (step->kind == POSTGRES_STEP_SYNC)
+        if (up_to_sync && step->kind == POSTGRES_STEP_SYNC)
             return false;
         if (step->kind == POSTGRES_STEP_CALL && !step->call)
             return true;
     }
     return false;
+}
+
+bool postgres_query_has_orphan(const struct postgres_connection *connection)
+{
+    return connection->copy || has_orphan(connection, /* up_to_sync= */ false);
+}
+
+bool postgres_query_runs_orphan(const struct postgres_connection *connection)
+{
+    return has_orphan(connection, /* up_to_sync= */ true);
 }
 
 PGTransactionStatusType postgres_query_transaction(const struct postgres_connection *connection)

@@ -68,6 +68,19 @@ void bind_db_free(struct script_vm *vm)
     }
 }
 
+void db_op_check_options(lua_State *L, const char *const *known, const char *knows, const char *hint)
+{
+    lua_pushnil(L);
+    while (lua_next(L, 2)) {
+        lua_pop(L, 1);
+        bool is_known = false;
+        for (size_t i = 0; known[i]; i++)
+            is_known = is_known || (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), known[i]) == 0);
+        if (!is_known)
+            luaL_error(L, "%s, and no option '%s'%s", knows, luaL_tolstring(L, -1, NULL), hint);
+    }
+}
+
 /* --- statement and parameters ------------------------------------------------------------------------------------- */
 
 static void read_verb(struct db_op *op)
@@ -323,12 +336,8 @@ static int db_with(lua_State *L)
 {
     udata_check(L, 1, UD_DB);
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_pushnil(L);
-    while (lua_next(L, 2)) {
-        lua_pop(L, 1);
-        if (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "idempotent") != 0)
-            return luaL_error(L, "cx.db:with knows idempotent, and no option '%s'", luaL_tolstring(L, -1, NULL));
-    }
+    static const char *const known[] = { "idempotent", NULL };
+    db_op_check_options(L, known, "cx.db:with knows idempotent", "");
     lua_getfield(L, 2, "idempotent");
     struct db_value *db = udata_new(L, UD_DB, sizeof *db, 0);
     db->is_idempotent = lua_toboolean(L, -2);

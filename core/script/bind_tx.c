@@ -102,33 +102,16 @@ static int begin_done(lua_State *L, int status, lua_KContext context)
     return 1;
 }
 
-/* A word that means nothing here would let its author believe that it does. */
-static void check_options(lua_State *L)
-{
-    static const char *const known[] = { "read_only", "timeout", "idempotent" };
-    lua_pushnil(L);
-    while (lua_next(L, 2)) {
-        lua_pop(L, 1);
-        bool is_known = false;
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-            is_known = is_known || (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), known[i]) == 0);
-        if (!is_known)
-            luaL_error(
-                L,
-                "a transaction knows read_only, timeout and idempotent, and no option '%s'; an isolation level is "
-                "set by tx:exec \"set transaction isolation level serializable\"",
-                luaL_tolstring(L, -1, NULL));
-    }
-}
-
 static unsigned read_options(lua_State *L, bool *read_only)
 {
+    static const char *const known[] = { "read_only", "timeout", "idempotent", NULL };
     uint64_t ms = 0;
     *read_only = false;
     if (lua_isnoneornil(L, 2))
         return 0;
     luaL_checktype(L, 2, LUA_TTABLE);
-    check_options(L);
+    db_op_check_options(L, known, "a transaction knows read_only, timeout and idempotent",
+                        "; an isolation level is set by tx:exec \"set transaction isolation level serializable\"");
     lua_getfield(L, 2, "read_only");
     *read_only = lua_toboolean(L, -1);
     if (lua_getfield(L, 2, "timeout") != LUA_TNIL && !value_duration(L, -1, &ms))

@@ -63,6 +63,10 @@ int db_op_result(lua_State *L, struct db_op *op);
 /* Raises the failure of a call or a lease, after giving the op back. */
 int db_op_raise(lua_State *L, struct db_op *op, enum fail fail, const struct sql_error *error);
 
+/* Raises "<knows>, and no option '..'<hint>" where the table at 2 has one that is not among `known`, which ends with NULL: a word that
+ * means nothing here would let its author believe that it does. [-0, +0] */
+void db_op_check_options(lua_State *L, const char *const *known, const char *knows, const char *hint);
+
 /* db and tx share these: cancel, wake, and the end of the wait. */
 void db_op_cancel(struct task_wait *wait);
 void db_op_on_done(struct sql_call *call);

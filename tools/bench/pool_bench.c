@@ -9,9 +9,8 @@
  */
 #include "base/clock.h"
 #include "base/random.h"
-#include "loop/work.h"
+#include "engine_bench.h"
 #include "metrics/metrics.h"
-#include "postgres/engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +22,7 @@ enum { FLIGHT_MAX = 4096, KEYS = 1000 };
 static struct {
     struct loop *loop;
     struct sql_engine *engine;
-    bool is_read, shares_commit, is_over, is_closed;
+    bool is_read, shares_commit, is_over;
     unsigned flying;
     uint64_t done, failed;
     struct metric_histogram *latency;
@@ -175,8 +174,6 @@ static void measure(unsigned in_flight, unsigned seconds, const char *mode)
         loop_turn(bench.loop, 10, NULL);
 }
 
-static void on_closed(void *arg) { *(bool *)arg = true; }
-
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -194,23 +191,13 @@ int main(int argc, char **argv)
     settings.min_size = settings.max_size < 5 ? settings.max_size : 5;
     bench.shares_commit = strcmp(mode, "group") == 0;
     bench.is_read = strcmp(mode, "insert") != 0 && !bench.shares_commit;
-    char why[256] = "";
-    if (metrics_open(1000) || work_open(2, 64) || loop_open("bench", &bench.loop) ||
-        postgres_engine_open(&settings, &bench.loop, 1, &bench.engine, why, sizeof why)) {
-        fprintf(stderr, "cannot open: %s\n", why);
+    if (!engine_bench_open(&settings, &bench.loop, &bench.engine))
         return 1;
-    }
     bench.latency = metric_histogram("pool_bench_seconds", "latency", "", METRIC_SECONDS);
     set_up();
     if (strcmp(mode, "acquire") == 0)
         measure_acquire(in_flight, seconds);
     else
         measure(in_flight, seconds, mode);
-    bench.engine->ops->close(bench.engine, bench.loop, 1000, on_closed, &bench.is_closed);
-    while (!bench.is_closed)
-        loop_turn(bench.loop, 100, &bench.is_closed);
-    unsigned open = loop_close(bench.loop, 1000);
-    work_close();
-    metrics_close();
-    return open != 0;
+    return engine_bench_close(bench.loop, bench.engine) != 0;
 }

@@ -11,9 +11,8 @@
  */
 #include "base/clock.h"
 #include "base/random.h"
-#include "loop/work.h"
+#include "engine_bench.h"
 #include "metrics/metrics.h"
-#include "postgres/engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +30,7 @@ static struct {
     struct loop *loop;
     struct sql_engine *engine;
     struct flight flights[FLIGHT_MAX];
-    bool is_slow, is_spike, is_measuring, is_over, is_closed;
+    bool is_slow, is_spike, is_measuring, is_over;
     unsigned flying;
     uint64_t began_ns, done, failed;
     struct metric_histogram *latency; /* of the quick ones */
@@ -139,8 +138,6 @@ static void measure(unsigned warm_s, unsigned seconds)
         loop_turn(bench.loop, 10, NULL);
 }
 
-static void on_closed(void *arg) { *(bool *)arg = true; }
-
 static void size_of(struct postgres_settings *settings, const char *size)
 {
     settings->batches = false;
@@ -162,19 +159,9 @@ int main(int argc, char **argv)
     struct postgres_settings settings = postgres_settings_default();
     settings.conninfo = argv[1];
     size_of(&settings, argv[3]);
-    char why[256] = "";
-    if (metrics_open(1000) || work_open(2, 64) || loop_open("bench", &bench.loop) ||
-        postgres_engine_open(&settings, &bench.loop, 1, &bench.engine, why, sizeof why)) {
-        fprintf(stderr, "cannot open: %s\n", why);
+    if (!engine_bench_open(&settings, &bench.loop, &bench.engine))
         return 1;
-    }
     bench.latency = metric_histogram("size_bench_seconds", "latency", "", METRIC_SECONDS);
     measure(warm_s, seconds);
-    bench.engine->ops->close(bench.engine, bench.loop, 1000, on_closed, &bench.is_closed);
-    while (!bench.is_closed)
-        loop_turn(bench.loop, 100, &bench.is_closed);
-    unsigned open = loop_close(bench.loop, 1000);
-    work_close();
-    metrics_close();
-    return open != 0 || bench.failed != 0;
+    return engine_bench_close(bench.loop, bench.engine) != 0 || bench.failed != 0;
 }

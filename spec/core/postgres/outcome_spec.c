@@ -87,6 +87,15 @@ static struct sql_session *begin_with(struct leased *leased, int i, bool is_slow
     return session;
 }
 
+/* The COMMIT that was asked for: it is known that nothing of the transaction is left, and so it may run again. */
+static void expect_rolled_back(struct sql_session *session, struct asked *asked, const char *sqlstate)
+{
+    expect_error(asked, FAIL_SQL, sqlstate);
+    assert_true(asked->call.error.again);
+    sql_session_end(session);
+    assert_int_equal(count(1), 0);
+}
+
 static void a_back_end_ended_in_the_midst_of_commit_has_rolled_back_and_that_is_known(void **state)
 {
     (void)state;
@@ -98,10 +107,7 @@ static void a_back_end_ended_in_the_midst_of_commit_has_rolled_back_and_that_is_
     ask_in(session, &asked, "commit");
     turn(100);
     outside("select pg_terminate_backend(pid) from pg_stat_activity where state = 'active' and " OURS);
-    expect_error(&asked, FAIL_SQL, "40000");
-    assert_true(asked.call.error.again);
-    sql_session_end(session);
-    assert_int_equal(count(1), 0);
+    expect_rolled_back(session, &asked, "40000");
 }
 
 /* pg_terminate_backend at any moment around the COMMIT, some thousand times less than it takes to be sure of each. */
@@ -194,10 +200,7 @@ static void a_connection_lost_before_commit_takes_the_transaction_with_it(void *
     outside("select pg_terminate_backend(pid) from pg_stat_activity where state like 'idle in%' and " OURS);
     turn(50);
     ask_in(session, &asked, "commit");
-    expect_error(&asked, FAIL_SQL, "57P01");
-    assert_true(asked.call.error.again);
-    sql_session_end(session);
-    assert_int_equal(count(1), 0);
+    expect_rolled_back(session, &asked, "57P01");
 }
 
 /* --- the whole server ----------------------------------------------------------------------------------------- */
