@@ -1,4 +1,4 @@
-/* answer.h - whose answer each result of a unit is, and what it says. For query.c, which owns the steps. */
+/* answer.h - whose answer each result of a unit is, and what it says. For query.c and unit.c, which own the steps. */
 #ifndef POSTGRES_ANSWER_H
 #define POSTGRES_ANSWER_H
 
@@ -24,6 +24,11 @@ static inline struct postgres_step *postgres_step_at(const struct postgres_conne
 {
     return &connection->steps[(connection->step_first + at) & (connection->step_cap - 1)];
 }
+
+/* query.c: empties it. */
+void postgres_step_clear(struct postgres_step *step);
+/* query.c: appends a statement of ours, without parameters, as the step it is to be. */
+MUST_USE enum fail postgres_query_add_own(struct postgres_connection *connection, const char *text, struct postgres_step step);
 
 struct postgres_unit {
     unsigned steps;        /* the SYNC included; they are the first of the ring */

@@ -1,30 +1,23 @@
-/* query.c - sends calls in pipelined units and matches the results that come back.
+/* query.c - sends calls in pipelined units; unit.c takes what comes back.
  *
  * DESIGN  Every unit is [Parse] Bind Execute .. Sync. A step is what gets a result: a PARSE, a CALL, a TEXT or CLOSE of ours, or the SYNC.
  *         Behind a pooler nothing has a name: Parse, Bind and Execute of a call are one step.
- *         libpq gives for each step a result and then NULL, for a SYNC one result and no NULL; after an error everything up to the
- *         SYNC comes back as PIPELINE_ABORTED. An error may also come while the SYNC itself is awaited (a deferred constraint).
- *         The ring of steps:   step_first .. step_at .. first + count
- *                              [ answered, ][ not yet answered ]      a unit is judged when its SYNC is answered
  * HOLDS   A step's prepared statement is held as long as the step is in the ring. on_call never comes from within add or end_unit.
  * Path:   postgres/lane, session, cancel > [postgres/query] > postgres/connection
  */
 #include "postgres/query.h"
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/siphash.h"
 #include "postgres/answer.h"
 #include "postgres/bind.h"
-#include "postgres/cancel.h"
 #include "postgres/copy.h"
 #include "postgres/lane.h"
 #include "postgres/pooler.h"
 #include "sql/statement.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { STEPS_AT_FIRST = 16 };
@@ -40,7 +33,7 @@ enum fail postgres_query_init(struct postgres_connection *connection)
     return connection->steps ? FAIL_OK : FAIL_NOMEM;
 }
 
-static void clear_step(struct postgres_step *step)
+void postgres_step_clear(struct postgres_step *step)
 {
     PQclear(step->result);
     if (step->prepared)
@@ -51,7 +44,7 @@ static void clear_step(struct postgres_step *step)
 void postgres_query_clear(struct postgres_connection *connection)
 {
     for (unsigned i = 0; connection->steps && i < connection->step_count; i++)
-        clear_step(postgres_step_at(connection, i));
+        postgres_step_clear(postgres_step_at(connection, i));
     mem_free(connection->steps);
     buf_clear(&connection->bind_texts);
     connection->steps = NULL;
@@ -205,7 +198,7 @@ enum fail postgres_query_add(struct postgres_connection *connection, struct sql_
     return fail;
 }
 
-static enum fail send_text(struct postgres_connection *connection, const char *text, struct postgres_step step)
+enum fail postgres_query_add_own(struct postgres_connection *connection, const char *text, struct postgres_step step)
 {
     if (connection->state != POSTGRES_OPEN)
         return FAIL_CLOSED;
@@ -219,7 +212,7 @@ static enum fail send_text(struct postgres_connection *connection, const char *t
 
 enum fail postgres_query_add_text(struct postgres_connection *connection, const char *text)
 {
-    return send_text(connection, text, (struct postgres_step){ .kind = POSTGRES_STEP_TEXT });
+    return postgres_query_add_own(connection, text, (struct postgres_step){ .kind = POSTGRES_STEP_TEXT });
 }
 
 static const char xid_text[] = "select pg_catalog.pg_current_xact_id_if_assigned()::text,"
@@ -288,182 +281,4 @@ bool postgres_query_runs_orphan(const struct postgres_connection *connection)
 PGTransactionStatusType postgres_query_transaction(const struct postgres_connection *connection)
 {
     return connection->pg ? PQtransactionStatus(connection->pg) : PQTRANS_UNKNOWN;
-}
-
-/* --- what came back ------------------------------------------------------------------------------------------- */
-
-/* The first `steps` of the ring are over. Each call goes to the user; nothing is sent meanwhile. */
-static void end_unit(struct postgres_connection *connection, unsigned steps, bool is_answered)
-{
-    struct postgres_unit unit = postgres_answer_unit(connection, steps, is_answered);
-    connection->unit_ended_ns = clock_mono_ns();
-    connection->unit_calls = unit.calls;
-    connection->unit_is_stale = unit.is_stale;
-    if (unit.is_stale)
-        postgres_prepare_note_stale(&connection->prepared);
-    for (unsigned i = 0; i < steps; i++) {
-        struct postgres_step *step = postgres_step_at(connection, i);
-        if (step->kind == POSTGRES_STEP_PARSE && !postgres_answer_is_good(step->result))
-            postgres_prepare_drop(&connection->prepared, step->prepared, /* exists= */ false);
-        if (step->kind == POSTGRES_STEP_XID && postgres_answer_is_good(step->result))
-            connection->xid = postgres_answer_xid(step->result);
-        if (step->kind == POSTGRES_STEP_CLOSE && postgres_answer_is_kept(step->result))
-            postgres_prepare_evict_again(&connection->prepared, step->prepared);
-        if (step->kind == POSTGRES_STEP_CALL && postgres_answer_is_good(step->result))
-            postgres_answer_note(connection, step); /* also when nobody waits for it any more */
-        if (!step->call)
-            continue;
-        struct sql_call *call = step->call;
-        enum postgres_outcome outcome = postgres_answer_judge(connection, &unit, i);
-        step->call = NULL;
-        connection->calls_in_flight--;
-        connection->user->on_call(connection, call, (int)outcome);
-    }
-    for (unsigned i = 0; i < steps; i++)
-        clear_step(postgres_step_at(connection, i));
-    connection->step_first = (connection->step_first + steps) & (connection->step_cap - 1);
-    connection->step_count -= steps;
-    connection->step_at -= steps;
-    connection->answered_ns = connection->unit_ended_ns;
-}
-
-static void on_sync(struct postgres_connection *connection, PGresult *result)
-{
-    PQclear(result);
-    connection->step_at++;
-    end_unit(connection, connection->step_at, /* is_answered= */ true);
-}
-
-/* libpq's own error, that the socket has ended, tells less than what the server has said before. */
-static bool is_no_news(const PGresult *result, const PGresult *before)
-{
-    return PQresultStatus(result) == PGRES_FATAL_ERROR && !PQresultErrorField(result, PG_DIAG_SQLSTATE) && before &&
-           PQresultErrorField(before, PG_DIAG_SQLSTATE);
-}
-
-/* A result that is no SYNC. The last one counts where there are several: an error may follow rows. */
-static void on_result(struct postgres_connection *connection, PGresult *result)
-{
-    struct postgres_step *step = postgres_step_at(connection, connection->step_at);
-    connection->result_bytes = 0;
-    if (is_no_news(result, step->result)) {
-        PQclear(result);
-        return;
-    }
-    PQclear(step->result);
-    step->result = result;
-}
-
-/* libpq says NULL once behind each step. */
-static bool on_null(struct postgres_connection *connection)
-{
-    struct postgres_step *step = postgres_step_at(connection, connection->step_at);
-    if (step->kind == POSTGRES_STEP_SYNC || !step->result)
-        return false;
-    connection->step_at++;
-    return true;
-}
-
-static void take_results(struct postgres_connection *connection)
-{
-    unsigned nulls = 0;
-    while (connection->step_count && !PQisBusy(connection->pg)) {
-        PGresult *result = PQgetResult(connection->pg);
-        if (!result) {
-            if (!on_null(connection) && ++nulls > 1)
-                return;
-            continue;
-        }
-        nulls = 0;
-        if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
-            on_sync(connection, result);
-        else
-            on_result(connection, result);
-        if (PQstatus(connection->pg) != CONNECTION_OK)
-            return;
-    }
-    connection->is_partial = connection->step_count > 0;
-}
-
-/* A result that outgrows its limit while it comes in is not waited for. */
-static void check_size(struct postgres_connection *connection)
-{
-    struct postgres_step *step = postgres_step_at(connection, connection->step_at);
-    if (!connection
-             ->lane) /* it listens, or cancels: what it asks has small answers, and notifications are bytes, too */
-        return;
-    if (!connection->step_count || !step->call || connection->result_bytes <= postgres_answer_bytes_max(step->call))
-        return;
-    struct sql_call *call = step->call;
-    postgres_answer_refuse_size(call);
-    postgres_query_detach(connection, call);
-    postgres_cancel(connection, POSTGRES_CANCEL_SIZE);
-    connection->user->on_call(connection, call, POSTGRES_DONE);
-}
-
-/* Statements that made room for others are closed on the server, in a unit of their own so that nobody's fails with it. */
-static bool send_close(struct postgres_connection *connection, struct postgres_prepared *prepared)
-{
-    char text[POSTGRES_NAME_BYTES + 16];
-    snprintf(text, sizeof text, "DEALLOCATE %s", prepared->name);
-    struct postgres_step step = { .kind = POSTGRES_STEP_CLOSE, .prepared = prepared };
-    return send_text(connection, text, step) == FAIL_OK;
-}
-
-static bool deallocate_evicted(struct postgres_connection *connection)
-{
-    bool is_good = true;
-    for (struct postgres_prepared *prepared;
-         is_good && (prepared = postgres_prepare_next_evicted(&connection->prepared));) {
-        is_good = send_close(connection, prepared);
-        if (!is_good)
-            postgres_prepare_evict_again(&connection->prepared, prepared);
-        postgres_prepare_release(prepared);
-    }
-    if (connection->step_count == 0)
-        return false;
-    postgres_query_end_unit(connection);
-    return true;
-}
-
-static void read_notifications(struct postgres_connection *connection)
-{
-    for (PGnotify *notify; (notify = PQnotifies(connection->pg)); PQfreemem(notify))
-        if (connection->on_notification)
-            connection->on_notification(connection, notify);
-}
-
-void postgres_query_input(struct postgres_connection *connection)
-{
-    bool was_quiet = connection->step_count == 0;
-    take_results(connection);
-    if (PQstatus(connection->pg) != CONNECTION_OK) {
-        postgres_connection_turn_lost(connection);
-        return;
-    }
-    if (was_quiet)
-        (void)PQisBusy(connection->pg); /* notices and parameter changes are taken in by it */
-    if (was_quiet || connection->on_notification)
-        read_notifications(connection);
-    if (was_quiet)
-        return;
-    if (connection->step_count) {
-        check_size(connection);
-        return;
-    }
-    postgres_prepare_trim(&connection->prepared);
-    if (!list_is_empty(&connection->prepared.evicted) && postgres_query_transaction(connection) == PQTRANS_IDLE &&
-        deallocate_evicted(connection))
-        return;
-    postgres_cancel_settle(connection);
-    connection->user->on_quiet(connection);
-}
-
-void postgres_query_lost(struct postgres_connection *connection)
-{
-    if (connection->step_count)
-        end_unit(connection, connection->step_count, /* is_answered= */ false);
-    postgres_copy_lost(connection);
-    connection->step_at = 0;
-    connection->user->on_lost(connection);
 }
