@@ -8,15 +8,25 @@
  */
 #include "sql/array.h"
 
+#include "sql/form.h"
+
 #define DEPTH_MAX 32 /* PostgreSQL's own limit is 6 */
+
+static const struct sql_form text_form = { .shape = SQL_FORM_VALUE, .kind = SQL_KIND_TEXT };
 
 struct reader {
     const char *at, *end;
     struct buf *out;
     enum sql_kind element;
+    char delimiter;
+    const struct sql_form *form; /* of the elements, where element is SQL_KIND_ARRAY */
+    bool trusts_json;
 };
 
-static bool is_delimiter(char c) { return c == ',' || c == '}' || c == '{' || c == '"'; }
+static bool is_end(const struct reader *reader, char c)
+{
+    return c == reader->delimiter || c == '}' || c == '{' || c == '"';
+}
 
 /* {..} after [1:2]=, or the text itself. */
 static struct str without_bounds(struct str text)
@@ -32,56 +42,27 @@ static struct str without_bounds(struct str text)
     return str_make(equals + 1, text.len - (size_t)(equals + 1 - text.data));
 }
 
-static bool is_json_number(struct str text)
-{
-    const char *at = text.data, *end = at + text.len;
-    if (at < end && *at == '-')
-        at++;
-    const char *digits = at;
-    while (at < end && *at >= '0' && *at <= '9')
-        at++;
-    if (at == digits || (*digits == '0' && at - digits > 1))
-        return false;
-    if (at < end && *at == '.') {
-        const char *fraction = ++at;
-        while (at < end && *at >= '0' && *at <= '9')
-            at++;
-        if (at == fraction)
-            return false;
-    }
-    if (at < end && (*at == 'e' || *at == 'E')) {
-        at++;
-        if (at < end && (*at == '-' || *at == '+'))
-            at++;
-        const char *power = at;
-        while (at < end && *at >= '0' && *at <= '9')
-            at++;
-        if (at == power)
-            return false;
-    }
-    return at == end;
-}
-
-static void add_element(struct reader *reader, struct str text)
+static bool add_element(struct reader *reader, struct str text)
 {
     struct sql_cell cell = { .kind = reader->element, .text = text };
     switch (reader->element) {
     case SQL_KIND_BOOL: cell.integer = text.len && text.data[0] == 't'; break;
     case SQL_KIND_INT:
     case SQL_KIND_FLOAT:
-    case SQL_KIND_NUMERIC: cell.kind = is_json_number(text) ? SQL_KIND_NUMERIC : SQL_KIND_TEXT; break;
-    case SQL_KIND_NULL:
-    case SQL_KIND_ARRAY: cell.kind = SQL_KIND_TEXT; break;
+    case SQL_KIND_NUMERIC: cell.kind = sql_is_json_number(text) ? SQL_KIND_NUMERIC : SQL_KIND_TEXT; break;
+    case SQL_KIND_ARRAY: return sql_form_add_json(reader->out, text, reader->form, reader->trusts_json);
+    case SQL_KIND_NULL: cell.kind = SQL_KIND_TEXT; break;
     default: break;
     }
     sql_cell_add_json(reader->out, cell);
+    return true;
 }
 
 /* An element without quotes: ends at a delimiter; NULL is null. */
 static bool read_bare(struct reader *reader)
 {
     const char *from = reader->at;
-    while (reader->at < reader->end && !is_delimiter(*reader->at)) {
+    while (reader->at < reader->end && !is_end(reader, *reader->at)) {
         if (*reader->at == '\\')
             return false; /* PostgreSQL quotes what holds a backslash */
         reader->at++;
@@ -89,20 +70,19 @@ static bool read_bare(struct reader *reader)
     struct str text = str_make(from, (size_t)(reader->at - from));
     if (text.len == 0)
         return false;
-    if (str_is_nocase(text, STR("null")))
-        buf_add(reader->out, "null", 4);
-    else
-        add_element(reader, text);
+    if (!str_is_nocase(text, STR("null")))
+        return add_element(reader, text);
+    buf_add(reader->out, "null", 4);
     return true;
 }
 
-static void add_unescaped(struct reader *reader, struct str raw)
+static bool add_unescaped(struct reader *reader, struct str raw)
 {
     char small[256];
     char *plain = raw.len <= sizeof small ? small : mem_alloc(MEM_SQL, raw.len);
     if (!plain) {
         reader->out->failed = true;
-        return;
+        return false;
     }
     size_t len = 0;
     for (size_t i = 0; i < raw.len; i++) {
@@ -110,9 +90,10 @@ static void add_unescaped(struct reader *reader, struct str raw)
             i++; /* read_quoted saw that a character follows */
         plain[len++] = raw.data[i];
     }
-    add_element(reader, str_make(plain, len));
+    bool is_good = add_element(reader, str_make(plain, len));
     if (plain != small)
         mem_free(plain);
+    return is_good;
 }
 
 /* "..", in which a backslash makes the next character plain. */
@@ -131,11 +112,7 @@ static bool read_quoted(struct reader *reader)
         return false;
     struct str raw = str_make(from, (size_t)(reader->at - from));
     reader->at++;
-    if (has_escape)
-        add_unescaped(reader, raw);
-    else
-        add_element(reader, raw);
-    return true;
+    return has_escape ? add_unescaped(reader, raw) : add_element(reader, raw);
 }
 
 static bool read_array(struct reader *reader)
@@ -144,7 +121,7 @@ static bool read_array(struct reader *reader)
     bool has_value = false, has_comma = false; /* a value, or a comma, was the last thing at this depth */
     while (reader->at < reader->end) {
         char c = *reader->at;
-        if (c == ',') {
+        if (c == reader->delimiter) {
             if (!has_value || depth == 0)
                 return false;
             has_value = false;
@@ -178,14 +155,32 @@ static bool read_array(struct reader *reader)
     return false;
 }
 
-bool sql_array_add_json(struct buf *out, struct str text, enum sql_kind element)
+static bool add_array(struct reader *reader, struct str text)
 {
+    struct buf *out = reader->out;
     size_t before = out->len;
     struct str body = without_bounds(text);
-    struct reader reader = { .at = body.data, .end = body.data + body.len, .out = out, .element = element };
-    if (read_array(&reader))
+    reader->at = body.data;
+    reader->end = body.data + body.len;
+    if (read_array(reader))
         return true;
     if (buf_ok(out))
         out->len = before;
     return false;
+}
+
+bool sql_array_add_json(struct buf *out, struct str text, enum sql_kind element)
+{
+    struct reader reader = { .out = out, .element = element, .delimiter = ',', .form = &text_form };
+    return add_array(&reader, text);
+}
+
+bool sql_array_add_json_of(struct buf *out, struct str text, const struct sql_form *array, bool trusts_json)
+{
+    struct reader reader = { .out = out,
+                             .element = SQL_KIND_ARRAY,
+                             .delimiter = array->delimiter,
+                             .form = array->element,
+                             .trusts_json = trusts_json };
+    return add_array(&reader, text);
 }
