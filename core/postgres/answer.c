@@ -87,10 +87,22 @@ static bool is_false_commit(const struct sql_call *call, PGresult *result)
     return verb == SQL_VERB_COMMIT || verb == SQL_VERB_END;
 }
 
+/* ALTER TABLE, ALTER TYPE and CREATE OR REPLACE VIEW change what rows are made of and keep the OID; others see it from COMMIT on. */
+static void note_alteration(struct postgres_connection *connection, const char *tag)
+{
+    bool alters = strncmp(tag, "ALTER ", 6) == 0 || strcmp(tag, "CREATE VIEW") == 0;
+    bool commits = strcmp(tag, "COMMIT") == 0 && connection->has_altered;
+    if ((alters || commits) && connection->prepared.plans)
+        atomic_fetch_add_explicit(&connection->prepared.plans->alterations, 1, memory_order_relaxed);
+    connection->has_altered = alters || (connection->has_altered && !commits);
+}
+
 void postgres_answer_note(struct postgres_connection *connection, const struct postgres_step *step)
 {
     const char *tag = PQcmdStatus(step->result);
-    if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
+    if (tag[0] == 'A' || tag[0] == 'C')
+        note_alteration(connection, tag);
+    else if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0)
         postgres_prepare_forget_evicted(&connection->prepared);
 }
 
@@ -117,26 +129,103 @@ void postgres_answer_refuse_size(struct sql_call *call)
                   postgres_answer_bytes_max(call));
 }
 
-/* Makes the rows of a good result; the result is theirs. */
-static void give_rows(struct postgres_step *step)
+static enum postgres_outcome give_plain_rows(struct postgres_step *step)
+{
+    struct sql_call *call = step->call;
+    struct postgres_shape *shape = step->prepared->shape;
+    call->rows = shape ? postgres_rows_open(step->result, shape) : NULL;
+    if (shape)
+        step->result = NULL;
+    call->fail = call->rows ? FAIL_OK : FAIL_NOMEM;
+    return POSTGRES_DONE;
+}
+
+static void make_shape(struct postgres_connection *connection, const struct postgres_step *step)
+{
+    postgres_shape_release(step->prepared->shape);
+    step->prepared->shape = postgres_shape_of(step->result, &connection->types);
+}
+
+/* OPEN where there is no memory for one: then no more is known than that. */
+static enum postgres_shape_state state_of(const struct postgres_connection *connection,
+                                          const struct postgres_step *step)
+{
+    const struct postgres_shape *shape = step->prepared->shape;
+    return shape ? postgres_shape_state(shape, connection->unit_ended_ns, postgres_alterations(connection))
+                 : POSTGRES_SHAPE_OPEN;
+}
+
+/* What was learned of rows some time ago is forgotten. OPEN: so there is something to ask for. */
+static enum postgres_shape_state forget_rows(struct postgres_connection *connection, const struct postgres_step *step)
+{
+    postgres_types_forget_rows(&connection->types);
+    make_shape(connection, step);
+    return state_of(connection, step);
+}
+
+/* Others may have learned what was missing, or too old. */
+static enum postgres_shape_state renew_shape(struct postgres_connection *connection, const struct postgres_step *step)
+{
+    make_shape(connection, step);
+    enum postgres_shape_state state = state_of(connection, step);
+    if (state != POSTGRES_SHAPE_OLD)
+        return state;
+    return connection->types.is_fresh ? POSTGRES_SHAPE_FORMED : forget_rows(connection, step);
+}
+
+/* Rows with columns that have parts. Where a value does not fit what was learned some time ago, that is asked for once more. */
+static enum postgres_outcome give_formed_rows(struct postgres_connection *connection, struct postgres_step *step)
+{
+    struct sql_call *call = step->call;
+    bool is_fresh = connection->types.is_fresh;
+    enum fail fail = postgres_rows_form(step->result, step->prepared->shape, postgres_answer_bytes_max(call),
+                                        /* is_sure= */ is_fresh, &call->rows);
+    if (fail == FAIL_INVALID && !is_fresh && forget_rows(connection, step) == POSTGRES_SHAPE_OPEN)
+        return POSTGRES_UNTYPED;
+    call->fail = fail;
+    if (!fail)
+        step->result = NULL;
+    if (fail == FAIL_FULL)
+        postgres_answer_refuse_size(call);
+    if (fail != FAIL_INVALID)
+        return POSTGRES_DONE;
+    call->fail = FAIL_SQL;
+    sql_error_set(&call->error, "XX000",
+                  "a value is not what pg_type and pg_attribute say of its type; was it altered meanwhile?");
+    call->error.sent = true;
+    return call->read_only ? POSTGRES_STALE : POSTGRES_DONE;
+}
+
+/* Rows whose shape says that they need more than their result. */
+static enum postgres_outcome give_special_rows(struct postgres_connection *connection, struct postgres_step *step)
+{
+    enum postgres_shape_state state = state_of(connection, step);
+    if (state == POSTGRES_SHAPE_OPEN || state == POSTGRES_SHAPE_OLD)
+        state = renew_shape(connection, step);
+    if (state == POSTGRES_SHAPE_OPEN)
+        return POSTGRES_UNTYPED;
+    if (state == POSTGRES_SHAPE_FORMED)
+        return give_formed_rows(connection, step);
+    return give_plain_rows(step);
+}
+
+/* Makes the rows of a good result; the result is theirs, unless something is missing. */
+static enum postgres_outcome give_rows(struct postgres_connection *connection, struct postgres_step *step)
 {
     struct sql_call *call = step->call;
     struct postgres_prepared *prepared = step->prepared;
     if (PQresultMemorySize(step->result) > postgres_answer_bytes_max(call)) {
         postgres_answer_refuse_size(call);
-        return;
+        return POSTGRES_DONE;
     }
-    if (!prepared->shape || !postgres_shape_fits(prepared->shape, step->result)) {
-        postgres_shape_release(prepared->shape);
-        prepared->shape = postgres_shape_of(step->result);
-    }
-    call->rows = prepared->shape ? postgres_rows_open(step->result, prepared->shape) : NULL;
-    if (prepared->shape)
-        step->result = NULL;
-    call->fail = call->rows ? FAIL_OK : FAIL_NOMEM;
+    if (!prepared->shape || !postgres_shape_fits(prepared->shape, step->result))
+        make_shape(connection, step);
+    if (prepared->shape && !postgres_shape_is_plain(prepared->shape))
+        return give_special_rows(connection, step);
+    return give_plain_rows(step);
 }
 
-static enum postgres_outcome judge_good(struct postgres_step *step)
+static enum postgres_outcome judge_good(struct postgres_connection *connection, struct postgres_step *step)
 {
     if (is_false_commit(step->call, step->result)) {
         step->call->fail = FAIL_SQL;
@@ -144,8 +233,7 @@ static enum postgres_outcome judge_good(struct postgres_step *step)
                       "nothing was committed: a statement before it had failed, so the transaction was rolled back");
         return POSTGRES_DONE;
     }
-    give_rows(step);
-    return POSTGRES_DONE;
+    return give_rows(connection, step);
 }
 
 /* The plan's row type has changed, somebody deallocated it, or somebody else has its name: the text is fine, the prepared statement is
@@ -224,7 +312,7 @@ static enum postgres_outcome judge_lost(struct postgres_connection *connection, 
     struct sql_call *call = step->call;
     note_last_words(connection, unit);
     if (postgres_answer_is_good(step->result) && call->read_only)
-        return judge_good(step); /* a read needs no commit */
+        return judge_good(connection, step); /* a read needs no commit */
     call->fail = FAIL_SQL;
     call->error = connection->error;
     call->error.sent = true;
@@ -275,5 +363,5 @@ enum postgres_outcome postgres_answer_judge(struct postgres_connection *connecti
     bool failed_at_sync = unit->error && unit->error_at == unit->steps - 1;
     if (failed_at_sync && is_last_call(connection, unit, at)) /* a deferred constraint: nothing was committed */
         return judge_error(connection, unit, at);
-    return judge_good(step);
+    return judge_good(connection, step);
 }

@@ -10,6 +10,7 @@ enum postgres_step_kind {
     POSTGRES_STEP_TEXT,
     POSTGRES_STEP_XID,
     POSTGRES_STEP_CLOSE,
+    POSTGRES_STEP_TYPES, /* typing.c */
     POSTGRES_STEP_SYNC
 };
 
@@ -48,6 +49,12 @@ void postgres_answer_note(struct postgres_connection *connection, const struct p
 struct postgres_unit postgres_answer_unit(struct postgres_connection *connection, unsigned steps, bool is_answered);
 /* Fills the call at `at` with its outcome; on FAIL_OK the rows take the step's result. */
 enum postgres_outcome postgres_answer_judge(struct postgres_connection *connection, const struct postgres_unit *unit, unsigned at);
+/* What the pool has counted of them by now. */
+static inline unsigned postgres_alterations(const struct postgres_connection *connection)
+{
+    const struct postgres_plans *plans = connection->prepared.plans;
+    return plans ? atomic_load_explicit(&plans->alterations, memory_order_relaxed) : 0;
+}
 struct postgres_xid postgres_answer_xid(const PGresult *result);
 size_t postgres_answer_bytes_max(const struct sql_call *call);
 void postgres_answer_refuse_size(struct sql_call *call);

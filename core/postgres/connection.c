@@ -240,6 +240,7 @@ static void free_connection(struct postgres_connection *connection)
     postgres_copy_clear(connection);
     postgres_query_clear(connection);
     postgres_prepare_clear(&connection->prepared);
+    postgres_types_clear(&connection->types);
     mem_free(connection);
 }
 
@@ -294,6 +295,7 @@ enum fail postgres_connection_open(struct loop *loop, struct postgres_settings *
     connection->broken.run = on_broken;
     connection->broken.arg = connection;
     postgres_prepare_init(&connection->prepared, settings->statements_max);
+    postgres_types_init(&connection->types);
     connection->target.settings = postgres_settings_hold(settings);
     connection->target.application_name = application_name;
     enum fail fail = postgres_query_init(connection);

@@ -11,6 +11,7 @@
 #include "loop/watch.h"
 #include "postgres/prepare.h"
 #include "postgres/resolve.h"
+#include "postgres/types.h"
 #include "sql/engine.h"
 
 #include <libpq-fe.h>
@@ -91,6 +92,9 @@ struct postgres_connection {
     /* prepare.c */
     struct postgres_prepared_cache prepared;
     uint64_t scope;                      /* of names, as far as statements have changed it: 0 until then, and after a reset */
+    /* types.c, typing.c */
+    struct postgres_types types;
+    bool has_altered;                    /* what it altered counts for others when it commits */
     /* cancel.c */
     bool is_cancelling;                  /* the cancel itself is under way */
     bool is_hit;                         /* one was asked for since the connection was last quiet .. */

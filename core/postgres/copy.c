@@ -137,7 +137,7 @@ static struct sql_copy *let_go(struct postgres_copy *copy)
 
 static enum fail give_rows(struct postgres_copy *copy, struct sql_call *call)
 {
-    struct postgres_shape *shape = postgres_shape_of(copy->result);
+    struct postgres_shape *shape = postgres_shape_of(copy->result, /* types= */ NULL);
     if (!shape)
         return FAIL_NOMEM;
     call->rows = postgres_rows_open(copy->result, shape);

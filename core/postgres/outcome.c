@@ -48,7 +48,7 @@ static void ask(void *arg);
 static struct sql_rows *no_rows(void)
 {
     PGresult *result = PQmakeEmptyPGresult(NULL, PGRES_COMMAND_OK);
-    struct postgres_shape *shape = result ? postgres_shape_of(result) : NULL;
+    struct postgres_shape *shape = result ? postgres_shape_of(result, /* types= */ NULL) : NULL;
     struct sql_rows *rows = shape ? postgres_rows_open(result, shape) : NULL;
     if (!shape)
         PQclear(result);

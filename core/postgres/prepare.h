@@ -31,6 +31,8 @@ enum postgres_effect {
 /* Of all connections of a pool. */
 struct postgres_plans {
     atomic_uint renewals;                /* how often a plan was found stale */
+    atomic_uint alterations;             /* how often somebody of this process altered what rows are made of */
+    atomic_bool is_told_unreadable;      /* that the catalogue cannot be read */
     struct metric_counter *hits, *misses, *evictions;
 };
 

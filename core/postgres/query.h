@@ -14,7 +14,8 @@ enum postgres_outcome {
     POSTGRES_DONE,      /* call->fail says how it went: FAIL_OK with rows, FAIL_SQL with the server's error */
     POSTGRES_BEHIND,    /* it did not run: another call of its unit failed, or was cancelled */
     POSTGRES_STALE,     /* it did not run: the prepared statement no longer fits; sent again it is prepared anew. error is set */
-    POSTGRES_GONE       /* the connection was lost before it was known how it went. error is set */
+    POSTGRES_GONE,      /* the connection was lost before it was known how it went. error is set */
+    POSTGRES_UNTYPED    /* not for users: it went well, and the types of its columns are to be looked up first (typing.h) */
 };
 
 /* Appends a call, with its Parse where the connection does not know the text. `hash` is siphash of the text. On failure nothing is to

@@ -4,7 +4,8 @@
  *         row type changed (0A000), but FETCH, EXECUTE and SHOW have the columns of what they name, which may be another each time:
  *         so each result is compared by types and names, and a new shape made where one differs. Counted references, because rows may
  *         outlive both the statement and the connection, and may end on another thread.
- *         Kinds follow json_categorize_type (PostgreSQL 15, json.c): only there is a number written without quotes.
+ *         Columns that have parts (types.h) are made into JSON when the rows are opened, and are JSON from then on: only there is it seen
+ *         whether what is known of their types is still so, and it can be asked for anew.
  * Path:   postgres/query > [postgres/rows] > sql/rows
  */
 #include "postgres/rows.h"
@@ -16,9 +17,19 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+/* What only shapes have whose columns are more than kinds. */
+struct formed {
+    bool is_open;        /* a type is not known */
+    unsigned count;      /* of columns with a form */
+    uint64_t learned_ns; /* of types that have fields; 0: there are none */
+    unsigned alterations;
+    const struct postgres_type *types[]; /* of each column */
+};
+
 struct postgres_shape {
     atomic_uint references;
     unsigned count;
+    struct formed *formed;       /* NULL: no column has a form */
     Oid *types;                  /* of the columns, behind them .. */
     struct sql_column columns[]; /* .. and the texts behind those */
 };
@@ -29,67 +40,12 @@ struct postgres_rows {
     struct postgres_shape *shape;
 };
 
-static const struct kind_of_type {
-    Oid type, array;
-    enum sql_kind kind;
-} kinds[] = {
-    { 16, 1000, SQL_KIND_BOOL },        /* bool */
-    { 17, 1001, SQL_KIND_BYTES },       /* bytea */
-    { 20, 1016, SQL_KIND_INT },         /* int8 */
-    { 21, 1005, SQL_KIND_INT },         /* int2 */
-    { 23, 1007, SQL_KIND_INT },         /* int4 */
-    { 700, 1021, SQL_KIND_FLOAT },      /* float4 */
-    { 701, 1022, SQL_KIND_FLOAT },      /* float8 */
-    { 1700, 1231, SQL_KIND_NUMERIC },   /* numeric */
-    { 114, 199, SQL_KIND_JSON },        /* json */
-    { 3802, 3807, SQL_KIND_JSON },      /* jsonb */
-    { 1114, 1115, SQL_KIND_TIMESTAMP }, /* timestamp */
-    { 1184, 1185, SQL_KIND_TIMESTAMPTZ },
-    /* What follows is text to to_json; listed for the arrays. */
-    { 18, 1002, SQL_KIND_TEXT },   /* "char" */
-    { 19, 1003, SQL_KIND_TEXT },   /* name */
-    { 25, 1009, SQL_KIND_TEXT },   /* text */
-    { 26, 1028, SQL_KIND_TEXT },   /* oid */
-    { 1042, 1014, SQL_KIND_TEXT }, /* bpchar */
-    { 1043, 1015, SQL_KIND_TEXT }, /* varchar */
-    { 1082, 1182, SQL_KIND_TEXT }, /* date: ISO as it is */
-    { 1083, 1183, SQL_KIND_TEXT }, /* time */
-    { 1266, 1270, SQL_KIND_TEXT }, /* timetz */
-    { 1186, 1187, SQL_KIND_TEXT }, /* interval */
-    { 2950, 2951, SQL_KIND_TEXT }, /* uuid */
-    { 869, 1041, SQL_KIND_TEXT },  /* inet */
-    { 650, 651, SQL_KIND_TEXT },   /* cidr */
-    { 829, 1040, SQL_KIND_TEXT },  /* macaddr */
-    { 774, 775, SQL_KIND_TEXT },   /* macaddr8 */
-    { 142, 143, SQL_KIND_TEXT },   /* xml */
-    { 790, 791, SQL_KIND_TEXT },   /* money */
-    { 1560, 1561, SQL_KIND_TEXT }, /* bit */
-    { 1562, 1563, SQL_KIND_TEXT }, /* varbit */
-    { 600, 1017, SQL_KIND_TEXT },  /* point */
-    { 2205, 2210, SQL_KIND_TEXT }, /* regclass */
-    { 3614, 3643, SQL_KIND_TEXT }, /* tsvector */
-    { 3904, 3905, SQL_KIND_TEXT }, /* int4range */
-    { 3926, 3927, SQL_KIND_TEXT }, /* int8range */
-    { 3906, 3907, SQL_KIND_TEXT }, /* numrange */
-    { 3908, 3909, SQL_KIND_TEXT }, /* tsrange */
-    { 3910, 3911, SQL_KIND_TEXT }, /* tstzrange */
-    { 3912, 3913, SQL_KIND_TEXT }, /* daterange */
+/* Rows that have columns with a form. */
+struct formed_rows {
+    struct postgres_rows rows; /* first */
+    struct buf json;           /* their cells, row by row .. */
+    size_t ends[];             /* .. and where each ends; 0 is where the first begins */
 };
-
-/* Of a type's OID. Types made by CREATE TYPE read as text. */
-static enum sql_kind kind_of(Oid type, enum sql_kind *element)
-{
-    *element = SQL_KIND_NULL;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (kinds[i].type == type)
-            return kinds[i].kind;
-        if (kinds[i].array == type) {
-            *element = kinds[i].kind;
-            return SQL_KIND_ARRAY;
-        }
-    }
-    return SQL_KIND_TEXT;
-}
 
 /* --- shapes --------------------------------------------------------------------------------------------------- */
 
@@ -115,12 +71,51 @@ static void fill_columns(struct postgres_shape *shape, const PGresult *result, c
         size_t next = i + 1 < shape->count ? key_at[i + 1] - strlen(PQfname(result, (int)i + 1)) : end;
         column->json_key = str_make(texts + key_at[i], next - key_at[i]);
         shape->types[i] = PQftype(result, (int)i);
-        column->kind = kind_of(shape->types[i], &column->element);
         at = next;
     }
 }
 
-struct postgres_shape *postgres_shape_of(const PGresult *result)
+/* Only a shape that needs it has what is of forms. False: out of memory. */
+static bool add_formed(struct postgres_shape *shape)
+{
+    if (!shape->formed)
+        shape->formed = mem_zero(MEM_POSTGRES, sizeof *shape->formed + shape->count * sizeof *shape->formed->types);
+    return shape->formed != NULL;
+}
+
+static bool add_form(struct postgres_shape *shape, const struct postgres_types *types, unsigned column,
+                     const struct postgres_type *type)
+{
+    if (!add_formed(shape))
+        return false;
+    shape->formed->types[column] = postgres_type_hold(type);
+    shape->formed->count++;
+    if (type->has_fields) {
+        shape->formed->learned_ns = types->learned_ns;
+        shape->formed->alterations = types->alterations;
+    }
+    return true;
+}
+
+static bool fill_kinds(struct postgres_shape *shape, const struct postgres_types *types)
+{
+    for (unsigned i = 0; i < shape->count; i++) {
+        const struct postgres_type *type = postgres_types_find(types, shape->types[i]);
+        if (!type && !add_formed(shape))
+            return false;
+        if (!type) {
+            shape->formed->is_open = true;
+            continue;
+        }
+        shape->columns[i].kind = type->kind;
+        shape->columns[i].element = type->element;
+        if (type->form && !add_form(shape, types, i, type))
+            return false;
+    }
+    return true;
+}
+
+struct postgres_shape *postgres_shape_of(const PGresult *result, const struct postgres_types *types)
 {
     unsigned count = (unsigned)PQnfields(result);
     struct buf texts;
@@ -143,7 +138,25 @@ struct postgres_shape *postgres_shape_of(const PGresult *result)
     }
     buf_clear(&texts);
     mem_free(key_at);
-    return shape;
+    if (!shape || fill_kinds(shape, types))
+        return shape;
+    postgres_shape_release(shape);
+    return NULL;
+}
+
+bool postgres_shape_is_plain(const struct postgres_shape *shape) { return !shape->formed; }
+
+enum postgres_shape_state postgres_shape_state(const struct postgres_shape *shape, uint64_t now_ns,
+                                               unsigned alterations)
+{
+    const struct formed *formed = shape->formed;
+    if (!formed)
+        return POSTGRES_SHAPE_PLAIN;
+    if (formed->is_open)
+        return POSTGRES_SHAPE_OPEN;
+    bool is_old = formed->learned_ns && (now_ns - formed->learned_ns > POSTGRES_TYPE_KNOWN_MS * UINT64_C(1000000) ||
+                                         formed->alterations != alterations);
+    return is_old ? POSTGRES_SHAPE_OLD : POSTGRES_SHAPE_FORMED;
 }
 
 static bool is_named(const struct sql_column *column, const char *name)
@@ -169,8 +182,12 @@ static struct postgres_shape *hold_shape(struct postgres_shape *shape)
 
 void postgres_shape_release(struct postgres_shape *shape)
 {
-    if (shape && atomic_fetch_sub_explicit(&shape->references, 1, memory_order_acq_rel) == 1)
-        mem_free(shape);
+    if (!shape || atomic_fetch_sub_explicit(&shape->references, 1, memory_order_acq_rel) > 1)
+        return;
+    for (unsigned i = 0; shape->formed && i < shape->count; i++)
+        postgres_type_release(shape->formed->types[i]);
+    mem_free(shape->formed);
+    mem_free(shape);
 }
 
 /* --- rows ----------------------------------------------------------------------------------------------------- */
@@ -226,15 +243,11 @@ static int64_t changed_by(PGresult *result)
     return PQresultStatus(result) == PGRES_TUPLES_OK ? -1 : 0;
 }
 
-struct sql_rows *postgres_rows_open(PGresult *result, struct postgres_shape *shape)
+static void fill_rows(struct postgres_rows *rows, const struct sql_rows_ops *how, PGresult *result,
+                      struct postgres_shape *shape)
 {
-    struct postgres_rows *rows = mem_alloc(MEM_POSTGRES, sizeof *rows);
-    if (!rows) {
-        PQclear(result);
-        return NULL;
-    }
     *rows = (struct postgres_rows){
-        .base = { .ops = &ops,
+        .base = { .ops = how,
                   .columns = shape->columns,
                   .column_count = shape->count,
                   .row_count = (size_t)PQntuples(result),
@@ -243,5 +256,85 @@ struct sql_rows *postgres_rows_open(PGresult *result, struct postgres_shape *sha
         .result = result,
         .shape = hold_shape(shape),
     };
+}
+
+struct sql_rows *postgres_rows_open(PGresult *result, struct postgres_shape *shape)
+{
+    struct postgres_rows *rows = mem_alloc(MEM_POSTGRES, sizeof *rows);
+    if (!rows) {
+        PQclear(result);
+        return NULL;
+    }
+    fill_rows(rows, &ops, result, shape);
     return &rows->base;
+}
+
+/* --- rows with columns that have forms ------------------------------------------------------------------------ */
+
+static unsigned forms_before(const struct formed *formed, unsigned column)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < column; i++)
+        count += formed->types[i] != NULL;
+    return count;
+}
+
+static struct sql_cell formed_cell_of(const struct sql_rows *base, size_t row, unsigned column)
+{
+    const struct formed_rows *rows = (const struct formed_rows *)base;
+    const struct formed *formed = rows->rows.shape->formed;
+    if (!formed->types[column] || PQgetisnull(rows->rows.result, (int)row, (int)column))
+        return cell_of(base, row, column);
+    size_t at = row * formed->count + forms_before(formed, column);
+    return (struct sql_cell){ .kind = SQL_KIND_JSON,
+                              .text = str_make(rows->json.data + rows->ends[at], rows->ends[at + 1] - rows->ends[at]) };
+}
+
+static void free_formed(struct sql_rows *base)
+{
+    buf_clear(&((struct formed_rows *)base)->json);
+    free_rows(base);
+}
+
+static const struct sql_rows_ops formed_ops = { .cell = formed_cell_of, .free = free_formed };
+
+static bool form_row(struct formed_rows *rows, const struct formed *formed, int row, size_t *cell, bool is_sure)
+{
+    for (unsigned i = 0; i < rows->rows.base.column_count; i++) {
+        const PGresult *result = rows->rows.result;
+        if (!formed->types[i])
+            continue;
+        struct str text = str_make(PQgetvalue(result, row, (int)i), (size_t)PQgetlength(result, row, (int)i));
+        if (!PQgetisnull(result, row, (int)i) &&
+            !sql_form_add_json(&rows->json, text, formed->types[i]->form, /* trusts_json= */ is_sure))
+            return false;
+        rows->ends[++*cell] = rows->json.len;
+    }
+    return true;
+}
+
+enum fail postgres_rows_form(PGresult *result, struct postgres_shape *shape, size_t bytes_max, bool is_sure,
+                             struct sql_rows **out)
+{
+    const struct formed *formed = shape->formed;
+    size_t cells = (size_t)PQntuples(result) * formed->count;
+    struct formed_rows *rows = mem_alloc(MEM_POSTGRES, sizeof *rows + (cells + 1) * sizeof *rows->ends);
+    if (!rows)
+        return FAIL_NOMEM;
+    buf_init(&rows->json, MEM_POSTGRES, bytes_max);
+    fill_rows(&rows->rows, &formed_ops, result, shape);
+    rows->ends[0] = 0;
+    size_t cell = 0;
+    bool is_good = true;
+    for (int row = 0; is_good && row < PQntuples(result); row++)
+        is_good = form_row(rows, formed, row, &cell, is_sure);
+    rows->rows.base.bytes += rows->json.cap + cells * sizeof *rows->ends;
+    bool is_whole = buf_ok(&rows->json);
+    if (is_good && is_whole) {
+        *out = &rows->rows.base;
+        return FAIL_OK;
+    }
+    rows->rows.result = NULL; /* it stays the caller's */
+    free_formed(&rows->rows.base);
+    return is_whole ? FAIL_INVALID : FAIL_FULL;
 }

@@ -10,10 +10,12 @@
 #include "postgres/answer.h"
 #include "postgres/cancel.h"
 #include "postgres/copy.h"
+#include "postgres/typing.h"
 
 #include <stdio.h>
 
-/* The first `steps` of the ring are over. Each call goes to the user; nothing is sent meanwhile. */
+/* The first `steps` of the ring are over. Each call goes to the user; nothing is sent meanwhile. Where types are to be looked up first, the
+ * unit stays, and is gone on with at that call. */
 static void end_unit(struct postgres_connection *connection, unsigned steps, bool is_answered)
 {
     struct postgres_unit unit = postgres_answer_unit(connection, steps, is_answered);
@@ -22,7 +24,7 @@ static void end_unit(struct postgres_connection *connection, unsigned steps, boo
     connection->unit_is_stale = unit.is_stale;
     if (unit.is_stale)
         postgres_prepare_note_stale(&connection->prepared);
-    for (unsigned i = 0; i < steps; i++) {
+    for (unsigned i = connection->types.at; i < steps; i++) {
         struct postgres_step *step = postgres_step_at(connection, i);
         if (step->kind == POSTGRES_STEP_PARSE && !postgres_answer_is_good(step->result))
             postgres_prepare_drop(&connection->prepared, step->prepared, /* exists= */ false);
@@ -36,7 +38,12 @@ static void end_unit(struct postgres_connection *connection, unsigned steps, boo
             continue;
         struct sql_call *call = step->call;
         enum postgres_outcome outcome = postgres_answer_judge(connection, &unit, i);
-        step->call = NULL;
+        if (outcome == POSTGRES_UNTYPED) {
+            if (postgres_typing_ask(connection, i))
+                return;
+            outcome = postgres_typing_refuse(connection, call);
+        }
+        postgres_step_at(connection, i)->call = NULL;
         connection->calls_in_flight--;
         connection->user->on_call(connection, call, (int)outcome);
     }
@@ -46,13 +53,33 @@ static void end_unit(struct postgres_connection *connection, unsigned steps, boo
     connection->step_count -= steps;
     connection->step_at -= steps;
     connection->answered_ns = connection->unit_ended_ns;
+    postgres_typing_end_unit(connection);
+}
+
+/* Of the first unit, when it has been answered; 0: it has not. */
+static unsigned answered_steps(const struct postgres_connection *connection)
+{
+    for (unsigned i = 0; i < connection->step_at; i++)
+        if (postgres_step_at(connection, i)->kind == POSTGRES_STEP_SYNC)
+            return i + 1;
+    return 0;
+}
+
+/* What waited for types, and what was answered behind it. */
+static void end_answered_units(struct postgres_connection *connection)
+{
+    for (unsigned steps; !postgres_typing_is_asking(connection) && (steps = answered_steps(connection));)
+        end_unit(connection, steps, /* is_answered= */ true);
 }
 
 static void on_sync(struct postgres_connection *connection, PGresult *result)
 {
     PQclear(result);
     connection->step_at++;
-    end_unit(connection, connection->step_at, /* is_answered= */ true);
+    if (!postgres_typing_is_asking(connection))
+        end_unit(connection, connection->step_at, /* is_answered= */ true);
+    else if (postgres_typing_settle(connection))
+        end_answered_units(connection);
 }
 
 /* libpq's own error, that the socket has ended, tells less than what the server has said before. */
@@ -182,6 +209,8 @@ void postgres_query_input(struct postgres_connection *connection)
 
 void postgres_query_lost(struct postgres_connection *connection)
 {
+    postgres_typing_give_up(connection);
+    end_answered_units(connection);
     if (connection->step_count)
         end_unit(connection, connection->step_count, /* is_answered= */ false);
     postgres_copy_lost(connection);
