@@ -63,6 +63,27 @@ local torture = {
   [==[select int4range(1, 5) as range, b'101' as bits, point(1, 2) as point, '<a>b</a>'::xml as xml]==],
 }
 
+-- Types of one's own, and rows of tables as values.
+local made = [==[
+  drop schema if exists real_made cascade; create schema real_made; set search_path = real_made;
+  create type mood as enum ('glad', 'not "so" glad'); create domain age as int; create type place as (x int, "The ""Name""" text);
+  create table people (id int, mood mood, moods mood[], age age, ages age[], place place, places place[], labels jsonb, at timestamptz,
+    paid numeric, dead bool, photo bytea, free tstzrange);
+  insert into people values
+    (1, 'glad', '{glad,NULL,"not \"so\" glad"}', 30, '{1,NULL}', row(1, 'a, (b) "c" \'), array[row(2, ''), null, row(null, 'ä€𝄞')]::place[],
+      '{"a": [1, {"b": null}]}', '2024-02-29 12:34:56.7+02', 1.500, true, '\x00ff', '[2024-01-01,)'),
+    (2, null, null, null, null, null, null, null, null, null, null, null, null),
+    (3, 'not "so" glad', '{}', 0, '{}', row(null, null), '{}', 'null', 'infinity', 'NaN', false, '', 'empty');
+  create view bosses as select id, place from people where id = 1;
+]==]
+
+local made_queries = {
+  "select * from people order by id",
+  "select p as person, b as boss from people p left join bosses b on b.id = p.id order by p.id",
+  "select array_agg(p order by id) as everybody, count(*) as n from people p",
+  "select * from people where false",
+}
+
 local function spare(text, at) return (text:sub(at, at + 60):gsub("\n", " ")) end
 
 describe("real data", function()
@@ -285,5 +306,37 @@ describe("real data", function()
     end
     psql("-c", "create schema if not exists real_torture")
     with_postgres("real_torture", torture)
+  end)
+
+  it("of types made with CREATE TYPE, and of rows of tables, is written as row_to_json writes it", function()
+    if not postgres_url then
+      pending "WICK_TEST_POSTGRES is not set"
+      return
+    end
+    process.write_file(dir .. "/made.sql", made)
+    psql("-f", dir .. "/made.sql")
+    assert.equal(7, with_postgres("real_made", made_queries))
+  end)
+
+  it("of such types is tables and values in Lua", function()
+    if not postgres_url then
+      pending "WICK_TEST_POSTGRES is not set"
+      return
+    end
+    process.write_file(dir .. "/made.sql", made)
+    psql("-f", dir .. "/made.sql")
+    local plugin = [[return { name = "real", version = "1.0.0", routes = { { "GET", "/", name = "lua", handler = function(req, cx)
+      local p = cx.db:one("select p, p.moods, p.ages, p.place, p.mood, p.age, p.free, row(1, 'x') as loose from real_made.people p where id = 1")
+      return { p.p.place["The \"Name\""], p.p.places[3].x == cx.json.null, #p.moods, p.moods[3], p.ages[1], p.ages[2] == cx.json.null,
+        math.type(p.place.x), p.mood, p.age, type(p.free), p.loose, p.p.labels.a[1], p.p.paid }
+    end } } }]]
+    local server = wick.start {
+      plugins = { real = plugin }, config = { database = { sqlite = false, postgres = { primary = postgres_url } } },
+    }
+    server:wait_until_ready()
+    local response = server:get "/"
+    assert.equal(200, response.status, response.body)
+    assert.equal([==[["a, (b) \"c\" \\",true,3,"not \"so\" glad",1,true,"integer","glad",30,"string","(1,x)",1,1.5]]==], response.body)
+    psql("-c", "drop schema real_made cascade")
   end)
 end)
