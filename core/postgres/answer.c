@@ -7,55 +7,13 @@
  */
 #include "postgres/answer.h"
 
+#include "postgres/error.h"
 #include "postgres/rows.h"
 #include "sql/statement.h"
 
 #include <assert.h>
 
 static const size_t result_bytes_default = 64u << 20;
-
-static void copy_field(char *out, size_t bytes, const char *text)
-{
-    assert(bytes > 0);
-    size_t len = text ? strlen(text) : 0;
-    if (len >= bytes)
-        for (len = bytes - 1; len && ((unsigned char)text[len] & 0xc0) == 0x80;) /* not through a character */
-            len--;
-    if (len)
-        memcpy(out, text, len);
-    out[len] = '\0';
-}
-
-/* 08P01 of a statement is a mistake in the call (too few parameters). PgBouncer says the same, FATAL, when it gives up a connection
- * because its server has gone. */
-static const char *sqlstate_of(const PGresult *result)
-{
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
-    if (!severity)
-        severity = PQresultErrorField(result, PG_DIAG_SEVERITY); /* older protocols, and poolers */
-    bool is_end = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
-    return sqlstate && is_end && strcmp(sqlstate, "08P01") == 0 ? "08006" : sqlstate;
-}
-
-void postgres_error_fill(struct sql_error *error, const PGresult *result)
-{
-    const char *sqlstate = sqlstate_of(result);
-    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    const char *name = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
-    if (!name)
-        name = PQresultErrorField(result, PG_DIAG_COLUMN_NAME);
-    if (!text)
-        text = PQresultErrorMessage(result);
-    sql_error_set(error, sqlstate ? sqlstate : "08006", "%s", ""); /* only libpq's own errors have no SQLSTATE */
-    copy_field(error->text, sizeof error->text, text);
-    copy_field(error->detail, sizeof error->detail, PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL));
-    copy_field(error->constraint, sizeof error->constraint, name);
-    size_t len = strlen(error->text);
-    if (len && error->text[len - 1] == '\n')
-        error->text[len - 1] = '\0';
-    error->sent = true;
-}
 
 bool postgres_answer_is_good(const PGresult *result)
 {
@@ -70,13 +28,6 @@ bool postgres_answer_is_kept(const PGresult *result)
 }
 
 static bool is_aborted(const PGresult *result) { return !result || PQresultStatus(result) == PGRES_PIPELINE_ABORTED; }
-
-static bool is_end_of_connection(const struct sql_error *error)
-{
-    return sql_error_is(error, "57P01") || sql_error_is(error, "57P02") || sql_error_is(error, "57P03") ||
-           (sql_error_is(error, "08") &&
-            !sql_error_is(error, "08P01")); /* that is a mistake in the call: too few parameters */
-}
 
 /* A session must not believe that it committed what the server had rolled back: COMMIT of a failed transaction "succeeds". */
 static bool is_false_commit(const struct sql_call *call, PGresult *result)
@@ -260,11 +211,11 @@ static enum postgres_outcome judge_error(struct postgres_connection *connection,
     struct sql_call *call = step->call;
     call->fail = FAIL_SQL;
     postgres_error_fill(&call->error, error);
-    if (is_end_of_connection(&call->error)) {
+    if (unit->is_end) {
         connection->error = call->error;
         /* In the server's own words to a step before: it did not come as far as to this one. libpq's say nothing of the kind: what the
          * server had answered may never have left it. */
-        call->error.again = unit->error_at < at && PQresultErrorField(error, PG_DIAG_SQLSTATE);
+        call->error.again = unit->error_at < at && postgres_error_is_told(error);
         return POSTGRES_GONE;
     }
     if (unit->is_stale) {
@@ -289,6 +240,7 @@ struct postgres_unit postgres_answer_unit(struct postgres_connection *connection
             PQresultStatus(result) != PGRES_PIPELINE_SYNC) {
             unit.error = result;
             unit.error_at = i;
+            unit.is_end = postgres_error_is_end(result);
             unit.is_stale = is_stale(postgres_step_at(connection, i), result);
         }
     }
@@ -298,12 +250,8 @@ struct postgres_unit postgres_answer_unit(struct postgres_connection *connection
 /* The server's last words may have come where the SYNC was awaited; they say more than that the socket has ended. */
 static void note_last_words(struct postgres_connection *connection, const struct postgres_unit *unit)
 {
-    struct sql_error last = { .sent = true };
-    if (!unit->error || !PQresultErrorField(unit->error, PG_DIAG_SQLSTATE))
-        return;
-    postgres_error_fill(&last, unit->error);
-    if (is_end_of_connection(&last))
-        connection->error = last;
+    if (unit->is_end && postgres_error_is_told(unit->error))
+        postgres_error_fill(&connection->error, unit->error);
 }
 
 static enum postgres_outcome judge_lost(struct postgres_connection *connection, const struct postgres_unit *unit,
@@ -338,14 +286,10 @@ static bool is_last_call(struct postgres_connection *connection, const struct po
     return true;
 }
 
-/* One of several writes of a unit that failed. An end of the connection tells nothing about the commit. */
+/* One of several writes of a unit that failed. Where its Sync was not answered, the commit may have been. */
 static bool shares_fate(const struct sql_call *call, const struct postgres_unit *unit)
 {
-    struct sql_error error;
-    if (!call->shares_commit || unit->statements < 2 || !unit->error || !unit->is_answered)
-        return false;
-    postgres_error_fill(&error, unit->error);
-    return !is_end_of_connection(&error);
+    return call->shares_commit && unit->statements > 1 && unit->error && unit->is_answered;
 }
 
 enum postgres_outcome postgres_answer_judge(struct postgres_connection *connection, const struct postgres_unit *unit,

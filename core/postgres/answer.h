@@ -35,6 +35,7 @@ struct postgres_unit {
     unsigned steps;        /* the SYNC included; they are the first of the ring */
     const PGresult *error; /* of the first step that failed */
     unsigned error_at;
+    bool is_end;           /* .. and the connection ended with it */
     unsigned calls, statements; /* those that somebody waits for, and all */
     bool is_stale;    /* the error is about a prepared statement, not about what it says */
     bool is_answered; /* false: the connection was lost before its SYNC was answered */

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "postgres/cancel.h"
 #include "postgres/copy.h"
+#include "postgres/error.h"
 #include "postgres/pooler.h"
 #include "postgres/query.h"
 #include "postgres/refusal.h"
@@ -62,10 +63,10 @@ static void on_notice(void *arg, const PGresult *result)
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    bool is_end = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+    bool is_end = postgres_error_is_told(result) && postgres_error_is_end(result);
     connection->notices++;
     bool is_warning = is_end || (severity && strcmp(severity, "WARNING") == 0);
-    if (is_end)
+    if (is_end && !connection->error.sqlstate[0]) /* the first one says why */
         sql_error_set(&connection->error, sqlstate ? sqlstate : "08006", "%s",
                       text ? text : "the server ended the connection");
     log_line(is_warning ? LOG_WARN : LOG_DEBUG, "notice from postgres",

@@ -84,6 +84,7 @@ struct postgres_connection {
     unsigned calls_in_flight, unit_calls;
     bool is_retried;                     /* it was lost, and what was lost with it has been paid for (retry.c) */
     bool unit_is_stale;                  /* .. and it failed because of a plan: none of it has taken place */
+    bool unit_has_failed;                /* .. and the same of any error */
     uint64_t answered_ns, unit_ended_ns; /* when the unit before, and the one whose calls are given out, was answered */
     struct postgres_xid xid;
     uint64_t result_bytes;               /* read for the result that is coming in */
@@ -103,6 +104,7 @@ struct postgres_connection {
     struct postgres_cancel_request *cancel_request;   /* instead, where is_pooled */
     struct timer cancel_deadline;
     /* pool.c */
+    bool is_cleaning;                    /* it was sent what takes the dirt away (reset.c) */
     unsigned dirt;                       /* what was sent since the last cleaning may have left here: enum postgres_dirt */
     struct postgres_lane *lane;
     struct list all_node;                /* in lane->all */

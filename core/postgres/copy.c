@@ -22,6 +22,7 @@
 #include "postgres/answer.h"
 #include "postgres/cancel.h"
 #include "postgres/dirt.h"
+#include "postgres/error.h"
 #include "postgres/rows.h"
 
 #include <stdio.h>

@@ -82,6 +82,8 @@ static unsigned dirt_of_verb(struct str verb, struct words *words)
         return POSTGRES_DIRT_STATE;
     if (is(verb, "prepare"))
         return POSTGRES_DIRT_PREPARED;
+    if (is(verb, "do") || is(verb, "call"))
+        return POSTGRES_DIRT_UNTOLD;
     if (is(verb, "create") && makes_temporary(*words))
         return POSTGRES_DIRT_STATE;
     return 0;
@@ -91,6 +93,8 @@ static unsigned dirt_of_word(struct str token, const struct words *words, bool d
 {
     static const char *const locks[] = { "pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock",
                                          "pg_try_advisory_lock_shared" };
+    if (is_name(token, "pg_temp")) /* a table there is temporary, whatever CREATE calls it */
+        return POSTGRES_DIRT_STATE;
     if (is_name(token, "set_config"))
         return is_local_setting(*words) ? 0 : POSTGRES_DIRT_STATE;
     if (is_one_of(token, locks, sizeof locks / sizeof *locks) || (declares && is(token, "hold")))

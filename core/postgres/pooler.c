@@ -10,6 +10,7 @@
  */
 #include "postgres/pooler.h"
 
+#include "postgres/dirt.h"
 #include "sql/statement.h"
 
 #include <pthread.h>
@@ -96,7 +97,7 @@ bool postgres_pooler_forbids(struct str text, unsigned dirt, struct sql_error *e
     struct str verb = STR_NONE;
     size_t at = 0;
     (void)sql_statement_next(text, SQL_POSTGRES, &at, &verb);
-    bool is_forbidden = dirt != 0;
+    bool is_forbidden = (dirt & ~(unsigned)POSTGRES_DIRT_UNTOLD) != 0;
     for (size_t i = 0; i < sizeof lasting / sizeof *lasting; i++)
         is_forbidden |= str_is_nocase(verb, str_of(lasting[i]));
     if (!is_forbidden)

@@ -114,7 +114,8 @@ static enum fail send_call(struct postgres_connection *connection, struct sql_ca
 {
     if (!send_parse(connection, prepared) || !send_bound(connection, prepared, bind, (int)call->param_count))
         return cannot_send(connection, &call->error);
-    connection->dirt |= prepared->dirt;
+    if (!connection->is_pooled) /* behind a pooler what lasts is refused, and a cleaning would meet another back end */
+        connection->dirt |= prepared->dirt;
     add_step(connection, (struct postgres_step){ .kind = POSTGRES_STEP_CALL, .call = call, .prepared = prepared });
     connection->calls_in_flight++;
     return FAIL_OK;

@@ -48,6 +48,4 @@ void postgres_query_clear(struct postgres_connection *connection);
 void postgres_query_input(struct postgres_connection *connection);   /* bytes have come in; the connection may be closed after */
 void postgres_query_lost(struct postgres_connection *connection);    /* likewise */
 
-void postgres_error_fill(struct sql_error *error, const PGresult *result);
-
 #endif

@@ -2,7 +2,9 @@
  *
  * DESIGN  [a statement runs: cancel it, wait] [what is ours runs: wait] -> [transaction open: ROLLBACK] -> [dirt: what DISCARD ALL does] -> pool
  *         Prepared statements stay, unless there are some of the plugin's own.
- *         All of it under one deadline; a connection that does not get through is closed.
+ *         The cleaning is one transaction: where any of it fails none of it has taken place, and the connection is closed, as is one
+ *         that does not get through within the deadline.
+ * HOLDS   dirt is 0 only once the cleaning was answered without an error.
  * Path:   postgres/session, lane > [postgres/reset] > postgres/query, pool
  */
 #include "postgres/reset.h"
@@ -37,7 +39,7 @@ static enum fail send_cleaning(struct postgres_connection *connection)
         postgres_prepare_forget_evicted(&connection->prepared);
         fail = postgres_query_add_text(connection, "DEALLOCATE ALL");
     }
-    connection->dirt = 0;
+    connection->is_cleaning = true;
     return fail;
 }
 
@@ -57,6 +59,13 @@ static bool send_next(struct postgres_connection *connection)
 /* Everything sent so far is answered. */
 static void go_on(struct postgres_connection *connection)
 {
+    if (connection->is_cleaning && connection->unit_has_failed) {
+        give_up(connection, "the connection could not be cleaned");
+        return;
+    }
+    if (connection->is_cleaning)
+        connection->dirt = 0;
+    connection->is_cleaning = false;
     if (!postgres_reset_is_needed(connection)) {
         timer_stop(&connection->deadline);
         postgres_pool_release(connection);

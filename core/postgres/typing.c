@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "postgres/error.h"
 #include "postgres/lane.h"
 
 #include <stdio.h>

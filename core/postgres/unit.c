@@ -22,6 +22,7 @@ static void end_unit(struct postgres_connection *connection, unsigned steps, boo
     connection->unit_ended_ns = clock_mono_ns();
     connection->unit_calls = unit.calls;
     connection->unit_is_stale = unit.is_stale;
+    connection->unit_has_failed = unit.error != NULL;
     if (unit.is_stale)
         postgres_prepare_note_stale(&connection->prepared);
     for (unsigned i = connection->types.at; i < steps; i++) {

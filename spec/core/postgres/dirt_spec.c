@@ -54,11 +54,15 @@ static void what_stays_is_dirt(void **state)
         "select 1 as a into local temp t",
         "listen a",
         "declare c cursor with hold for select 1",
+        "create table pg_temp.t(i int)",
+        "select 1 as i into \"pg_temp\".t",
     };
     for (size_t i = 0; i < COUNT_OF(dirty); i++)
         if (postgres_dirt_of(str_of(dirty[i])) != POSTGRES_DIRT_STATE)
             fail_msg("not dirty: %s", dirty[i]);
     assert_int_equal(postgres_dirt_of(STR("prepare p as select 1")), POSTGRES_DIRT_PREPARED);
+    assert_int_equal(postgres_dirt_of(STR("do $$ begin end $$")), POSTGRES_DIRT_UNTOLD);
+    assert_int_equal(postgres_dirt_of(STR("CALL p(1)")), POSTGRES_DIRT_UNTOLD);
 }
 
 static int set_up(void **state)
@@ -83,6 +87,10 @@ static void the_next_user_finds_nothing(void **state)
     assert_string_equal(run("select coalesce(current_setting('app.tenant', true), '')"), "");
     run("create temp table dirt_spec(i int)");
     assert_string_equal(run("select coalesce(to_regclass('dirt_spec')::text, '')"), "");
+    run("create table pg_temp.dirt_spec(i int)");
+    assert_string_equal(run("select coalesce(to_regclass('dirt_spec')::text, '')"), "");
+    run("do $$ begin perform set_config('app.tenant', 'alice', false); end $$");
+    assert_string_equal(run("select coalesce(current_setting('app.tenant', true), '')"), "");
     run("select pg_advisory_lock(4242)");
     run("select 1");
     assert_int_equal(outside_int("select count(*) from pg_locks where locktype = 'advisory' and objid = 4242"), 0);
@@ -92,6 +100,28 @@ static void the_next_user_finds_nothing(void **state)
     run("listen dirt_spec");
     assert_string_equal(run("select count(*) from pg_listening_channels()"), "0");
     assert_int_equal(atoi(run("select pg_backend_pid()")), pid);
+}
+
+static void a_connection_that_cannot_be_cleaned_is_closed(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    outside("drop role if exists dirt_guest; create role dirt_guest login password 'guest';"
+            "revoke execute on function pg_catalog.pg_advisory_unlock_all() from public");
+    close_world(NULL);
+    const char *at = strchr(server_url(), '@');
+    char url[400];
+    snprintf(url, sizeof url, "postgres://dirt_guest:guest%s", at ? at : "");
+    struct postgres_settings settings = settings_for(url);
+    settings.max_size = 1;
+    open_world_with(settings);
+    world.admin = open_admin(server_url());
+    int pid = atoi(run("select pg_backend_pid()"));
+    run("select set_config('app.tenant', 'mallory', false)");
+    assert_string_equal(run("select coalesce(current_setting('app.tenant', true), '')"), "");
+    assert_int_not_equal(atoi(run("select pg_backend_pid()")), pid);
+    outside("grant execute on function pg_catalog.pg_advisory_unlock_all() to public");
 }
 
 static void what_a_session_leaves_is_gone_also_when_it_committed(void **state)
@@ -136,6 +166,7 @@ int main(void)
         cmocka_unit_test(what_ends_with_the_transaction_is_clean),
         cmocka_unit_test(what_stays_is_dirt),
         TEST(the_next_user_finds_nothing),
+        TEST(a_connection_that_cannot_be_cleaned_is_closed),
         TEST(what_a_session_leaves_is_gone_also_when_it_committed),
         TEST(neighbours_of_one_turn_find_nothing_either),
         cmocka_unit_test(everything_is_given_back),

@@ -96,6 +96,24 @@ static void one_that_fails_takes_no_other_down(void **state)
     assert_int_equal(stored(), 10);
 }
 
+/* A trigger, or a server behind this one that is down: the SQLSTATE is of a lost connection, which this is not. */
+static void an_error_that_names_a_lost_connection_is_an_error_like_others(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    outside("create or replace function gather_spec_down() returns trigger language plpgsql as $$ begin "
+            "if new.id = 5 then raise exception 'the foreign server is down' using errcode = '08001'; end if; return new; end $$;"
+            "create trigger down before insert on gather_spec for each row execute function gather_spec_down()");
+    ask_inserts(10, 1);
+    for (unsigned i = 0; i < 10; i++)
+        if (i == 4)
+            expect_error(&writes[i], FAIL_SQL, "08001");
+        else
+            expect_inserted(&writes[i]);
+    assert_int_equal(stored(), 9);
+}
+
 static void of_two_that_exclude_each_other_one_is_stored(void **state)
 {
     (void)state;
@@ -234,6 +252,7 @@ int main(void)
         TEST(writes_of_a_turn_share_a_commit),
         TEST(who_does_not_ask_for_it_commits_alone),
         TEST(one_that_fails_takes_no_other_down),
+        TEST(an_error_that_names_a_lost_connection_is_an_error_like_others),
         TEST(of_two_that_exclude_each_other_one_is_stored),
         TEST(what_fails_only_at_the_commit_is_found_as_well),
         TEST(one_that_is_given_up_leaves_the_others_stored),

@@ -53,6 +53,30 @@ static void mistakes_in_a_call_cost_no_connection(void **state)
     assert_int_equal(atoi(run("select pg_backend_pid()")), pid);
 }
 
+/* A trigger, or a server behind this one that is down: the SQLSTATE is of a lost connection, the severity is not. */
+static void an_error_that_names_a_lost_connection_costs_none_and_is_not_run_again(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    outside("drop sequence if exists query_spec_runs; create sequence query_spec_runs;"
+            "create or replace function query_spec_down(state text) returns int language plpgsql as $$ begin "
+            "perform nextval('query_spec_runs'); raise exception 'the foreign server is down' using errcode = state; end $$");
+    static const char *const texts[] = { "select query_spec_down('08001')", "select query_spec_down('08006')",
+                                         "select query_spec_down('57P01')" };
+    int pid = atoi(run("select pg_backend_pid()"));
+    struct asked asked = { .is_done = false };
+    for (size_t i = 0; i < 2 * COUNT_OF(texts); i++) {
+        ask(&asked, texts[i / 2], /* read_only= */ i % 2);
+        wait_for(&asked);
+        assert_int_equal(asked.call.fail, FAIL_SQL);
+        assert_string_equal(asked.call.error.text, "the foreign server is down");
+    }
+    assert_int_equal(outside_int("select last_value from query_spec_runs"), 2 * COUNT_OF(texts));
+    assert_int_equal(atoi(run("select pg_backend_pid()")), pid);
+    outside("drop function query_spec_down(text); drop sequence query_spec_runs");
+}
+
 static void at_most_200_statements_stay_prepared(void **state)
 {
     (void)state;
@@ -369,6 +393,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_text_is_prepared_once_and_then_only_executed, set_up, close_world),
         cmocka_unit_test_setup_teardown(mistakes_in_a_call_cost_no_connection, set_up, close_world),
+        cmocka_unit_test_setup_teardown(an_error_that_names_a_lost_connection_costs_none_and_is_not_run_again, set_up,
+                                        close_world),
         cmocka_unit_test_setup_teardown(at_most_200_statements_stay_prepared, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_statement_is_prepared_anew_when_its_row_type_changes, set_up, close_world),
         cmocka_unit_test_setup_teardown(statements_survive_that_somebody_deallocates_them_all, set_up, close_world),
