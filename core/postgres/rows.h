@@ -30,6 +30,7 @@ struct sql_rows *postgres_rows_open(PGresult *result, struct postgres_shape *sha
 
 /* The same where the shape is FORMED. FAIL_INVALID: a value is not what the shape says, and where is_sure is not set the shape may be
  * wrong. FAIL_FULL: as JSON it is larger than bytes_max, or there is no memory. FAIL_NOMEM. On failure the result stays the caller's. */
-MUST_USE enum fail postgres_rows_form(PGresult *result, struct postgres_shape *shape, size_t bytes_max, bool is_sure, struct sql_rows **out);
+MUST_USE enum fail postgres_rows_form(PGresult *result, struct postgres_shape *shape, size_t bytes_max, bool is_sure,
+                                      struct sql_rows **out);
 
 #endif

@@ -1,8 +1,8 @@
 /* types.h - what the types are that somebody made: enums, domains, rows of tables, and arrays of them. One connection's knowledge.
  *
  * Built-in types are known. Of others the catalogue is asked (typing.h) when a result has the first column of such a type, on the
- * connection the result came on: so types of a transaction that is still open are found, and another server behind the same name is asked
- * anew. What a row is made of may be altered; so it is known for POSTGRES_TYPE_KNOWN_MS, and until somebody of this process alters something.
+ * connection the result came on: so types of a transaction that is still open are found, and another server behind the same name is
+ * asked anew. What a row is made of may be altered: it is known for POSTGRES_TYPE_KNOWN_MS, and until this process alters something.
  */
 #ifndef POSTGRES_TYPES_H
 #define POSTGRES_TYPES_H

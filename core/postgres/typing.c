@@ -4,8 +4,8 @@
  *         PROBING -> ASKING [we may]    PROBING -> RESTING [we may not: such columns are text on this connection]
  *         ASKING -> RESTING [it is known, or cannot be]
  *         The probe cannot fail, where to read what is forbidden would: it would take an open transaction with it.
- *         The question is a step of its own, behind all that was sent, in a unit of its own, or where reads are being collected in the unit of
- *         those. If theirs fails, or a cancel meant for somebody else hits it, it is asked again, TRIES_MAX times in all.
+ *         The question is a unit of its own, behind all that was sent. If a cancel meant for somebody else hits it, it is asked again,
+ *         TRIES_MAX times in all.
  *         Units that are answered meanwhile wait behind the one that asks, so calls are answered in order. The time all of this takes is that
  *         of the calls, whose deadlines go on.
  * Path:   postgres/unit > [postgres/typing] > postgres/types, query
@@ -31,8 +31,7 @@ static bool send(struct postgres_connection *connection, const char *text)
     struct postgres_step step = { .kind = POSTGRES_STEP_TYPES };
     if (postgres_query_add_own(connection, text, step) != FAIL_OK)
         return false;
-    if (!connection->is_unsynced)
-        postgres_query_end_unit(connection);
+    postgres_query_end_unit(connection);
     return true;
 }
 
@@ -113,12 +112,18 @@ static void tell(const struct postgres_connection *connection)
                  LOG_TEXT("pool", connection->lane ? connection->lane->pool->settings->name : ""));
 }
 
+/* Whoever asked may have given up. */
+static bool is_wanted(const struct postgres_connection *connection)
+{
+    return postgres_step_at(connection, connection->types.at)->call != NULL;
+}
+
 static bool take_probe(struct postgres_connection *connection, const PGresult *answer)
 {
     bool may_read = PQntuples(answer) == 1 && PQgetvalue(answer, 0, 0)[0] == 't';
     connection->types.is_readable = may_read;
     connection->types.is_unreadable = !may_read;
-    if (may_read && send_question(connection))
+    if (may_read && is_wanted(connection) && send_question(connection))
         return false;
     if (may_read)
         sql_error_set(&connection->types.why, "08006", "the question could not be sent");
@@ -142,26 +147,22 @@ static bool take_types(struct postgres_connection *connection, const PGresult *a
     return true;
 }
 
-/* It failed because of somebody else: what it shared a unit with, or a cancel. */
-static bool may_ask_again(const struct postgres_connection *connection, const PGresult *answer)
+/* A cancel meant for somebody else hit it. */
+static bool may_ask_again(const struct postgres_connection *connection)
 {
-    const char *sqlstate = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
-    bool is_hit = sqlstate && strcmp(sqlstate, "57014") == 0 && connection->is_hit;
-    return connection->types.tries < TRIES_MAX && (is_hit || PQresultStatus(answer) == PGRES_PIPELINE_ABORTED);
+    return sql_error_is(&connection->types.why, "57014") && connection->is_hit && is_wanted(connection) &&
+           connection->types.tries < TRIES_MAX;
 }
 
 static bool take_failure(struct postgres_connection *connection, const PGresult *answer)
 {
     struct postgres_types *types = &connection->types;
-    if (may_ask_again(connection, answer)) {
+    postgres_error_fill(&types->why, answer);
+    if (may_ask_again(connection)) {
         types->tries++;
         if (send_next(connection))
             return false;
     }
-    if (PQresultStatus(answer) == PGRES_PIPELINE_ABORTED)
-        sql_error_set(&types->why, "57014", "what was sent with the question failed each time");
-    else
-        postgres_error_fill(&types->why, answer);
     rest(connection);
     return true;
 }
@@ -172,7 +173,7 @@ bool postgres_typing_settle(struct postgres_connection *connection)
     if (!step)
         return false;
     PGresult *answer = step->result;
-    step->result = NULL; /* a failure of ours is nobody else's: those behind it in the unit are BEHIND */
+    step->result = NULL; /* and so it is taken once, and a failure of ours is nobody else's */
     bool is_probe = connection->types.state == POSTGRES_TYPES_PROBING;
     bool is_over = !postgres_answer_is_good(answer) ? take_failure(connection, answer)
                    : is_probe                       ? take_probe(connection, answer)

@@ -326,7 +326,8 @@ describe("real data", function()
     process.write_file(dir .. "/made.sql", made)
     psql("-f", dir .. "/made.sql")
     local plugin = [[return { name = "real", version = "1.0.0", routes = { { "GET", "/", name = "lua", handler = function(req, cx)
-      local p = cx.db:one("select p, p.moods, p.ages, p.place, p.mood, p.age, p.free, row(1, 'x') as loose from real_made.people p where id = 1")
+      local p = cx.db:one("select p, p.moods, p.ages, p.place, p.mood, p.age, p.free, row(1, 'x') as loose \
+        from real_made.people p where id = 1")
       return { p.p.place["The \"Name\""], p.p.places[3].x == cx.json.null, #p.moods, p.moods[3], p.ages[1], p.ages[2] == cx.json.null,
         math.type(p.place.x), p.mood, p.age, type(p.free), p.loose, p.p.labels.a[1], p.p.paid }
     end } } }]]

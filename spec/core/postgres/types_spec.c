@@ -273,7 +273,7 @@ static void reads_that_share_round_trips_do_so_with_types_nobody_knows(void **st
         skip();
     enum { CALLS = 40 };
     static struct asked asked[CALLS];
-    for (int round = 0; round < 6; round++) {
+    for (int round = 0; round < 12; round++) {
         for (int i = 0; i < CALLS; i++) {
             prepare_call(&asked[i],
                          i % 3 ? "select row($1::int, 'a')::types_spec.point2 as p"
@@ -291,7 +291,7 @@ static void reads_that_share_round_trips_do_so_with_types_nobody_knows(void **st
                      i, i);
             expect_json(&asked[i], expected);
         }
-        if (round % 2)
+        if (round % 3 == 2)
             run("alter type types_spec.point2 owner to current_user"); /* for all to ask again */
     }
 }
@@ -317,6 +317,14 @@ static void make_it_ask_and_wait(void)
     outside("begin; lock table pg_catalog.pg_attribute in access exclusive mode");
 }
 
+static void run_read(const char *text)
+{
+    struct asked asked = { .is_done = false };
+    ask(&asked, text, true);
+    expect_ok(&asked);
+    drop_rows(&asked);
+}
+
 static const char adding[] = "insert into types_spec.things values (7, 'glad', row(1, 'x')) returning things.at";
 
 static void the_time_to_ask_is_that_of_the_call(void **state)
@@ -339,6 +347,35 @@ static void the_time_to_ask_is_that_of_the_call(void **state)
     outside("commit");
     ask(&asked, text, true);
     expect_json(&asked, "[{\"p\":{\"x\":1,\"Y \\\"quoted\\\" \303\244\":\"a\"}}]");
+}
+
+/* Both in one round trip: what cancels the one hits the question for the other, which is asked again. */
+static void a_cancel_meant_for_another_read_does_not_end_the_question(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    static const char asking[] = "select row(1, 'a')::types_spec.point2 as p", other[] = "select 2 as n";
+    struct asked first = { .is_done = false }, second = { .is_done = false };
+    for (int times = 0; times < 60; times++) { /* so that they are known to be quick */
+        run_read(asking);
+        run_read(other);
+    }
+    ask(&second, "select pg_sleep(10)", true); /* so that what cancels is connected before the catalogue is locked */
+    turn(100);
+    sql_cancel(world.engine, &second.call);
+    expect_error(&second, FAIL_CANCELLED, "57014");
+    run_read(other);
+    make_it_ask_and_wait();
+    ask(&first, asking, true);
+    ask(&second, other, true);
+    turn(100);
+    sql_cancel(world.engine, &second.call);
+    expect_error(&second, FAIL_CANCELLED, "57014");
+    turn(slow_ms(300));
+    assert_false(first.is_done);
+    outside("commit");
+    expect_json(&first, "[{\"p\":{\"x\":1,\"Y \\\"quoted\\\" \303\244\":\"a\"}}]");
 }
 
 static void end_back_ends(void) { outside("select pg_terminate_backend(pid) from pg_stat_activity where " OURS); }
@@ -528,6 +565,7 @@ int main(void)
         SPEC(a_pipeline_is_answered_in_order_also_where_it_has_to_ask),
         SPEC(reads_that_share_round_trips_do_so_with_types_nobody_knows),
         ALONE(the_time_to_ask_is_that_of_the_call),
+        ALONE(a_cancel_meant_for_another_read_does_not_end_the_question),
         ALONE(a_read_that_is_lost_while_it_asks_is_read_again),
         ALONE(a_write_that_is_lost_while_it_asks_is_not_sent_twice),
         SPEC(what_is_made_of_too_much_is_refused),
