@@ -177,9 +177,11 @@ static void *take(struct builder *builder, size_t bytes)
     return memory;
 }
 
+/* NULL, too, where the memory for what it is made of was missing already. */
 static struct sql_form *take_form(struct builder *builder, struct sql_form form)
 {
-    struct sql_form *taken = take(builder, sizeof *taken);
+    bool lacks_element = form.shape == SQL_FORM_ARRAY && !form.element;
+    struct sql_form *taken = lacks_element ? NULL : take(builder, sizeof *taken);
     if (taken)
         *taken = form;
     return taken;
@@ -281,9 +283,9 @@ static enum fail learn_one(struct postgres_types *types, const PGresult *answer,
     learned->oid = oid;
     struct builder builder = { .answer = answer, .arena = &learned->arena };
     const struct sql_form *form = form_of(&builder, oid, 0);
-    if (builder.fail) {
+    if (!form || builder.fail) {
         postgres_type_release(&learned->type);
-        return builder.fail;
+        return builder.fail ? builder.fail : FAIL_NOMEM;
     }
     learned->type = type_of(form, builder.has_fields);
     if (!learned->type.form)
