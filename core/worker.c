@@ -106,8 +106,8 @@ static void register_metrics(struct worker *worker)
         METRIC_SECONDS);
     worker->hold = metric_histogram(
         "wick_loop_hold_seconds",
-        "The same without the time for which the loop had no CPU in that quarter of a second: what it did itself.", label,
-        METRIC_SECONDS);
+        "The same without the time for which the loop had no CPU in that quarter of a second: what it did itself.",
+        label, METRIC_SECONDS);
     worker->starved = metric_counter_seconds("wick_loop_starved_seconds_total",
                                              "Time a loop was ready to run, but other programs had the CPU.", label);
     worker->busy = metric_counter_seconds("wick_loop_busy_seconds_total",

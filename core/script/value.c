@@ -91,7 +91,10 @@ static bool on_key(void *arg, struct str text)
 
 static const unsigned key_hint_max = 64;
 
-static unsigned *hint_of(struct reader *r, unsigned depth) { return depth <= VM_KEY_HINTS ? &r->key_hints[depth - 1] : NULL; }
+static unsigned *hint_of(struct reader *r, unsigned depth)
+{
+    return depth <= VM_KEY_HINTS ? &r->key_hints[depth - 1] : NULL;
+}
 
 /* For the container itself, a key and its value, or a metatable; the one below has its room already. */
 static bool has_room(struct reader *r) { return lua_checkstack(r->L, 4); }

@@ -85,8 +85,8 @@ static const char *stat_line(void)
     int open = 0;
     for (int i = 0; i < LINKS; i++)
         open += is_used(&links[i]) && !links[i].is_dark;
-    snprintf(line, sizeof line, "ok open=%d accepted=%u up=%llu down=%llu armed=%d darkens=%d", open, accepted, up_bytes,
-             down_bytes, trap.is_armed, can_darken());
+    snprintf(line, sizeof line, "ok open=%d accepted=%u up=%llu down=%llu armed=%d darkens=%d", open, accepted,
+             up_bytes, down_bytes, trap.is_armed, can_darken());
     return line;
 }
 

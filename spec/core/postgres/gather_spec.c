@@ -103,7 +103,8 @@ static void an_error_that_names_a_lost_connection_is_an_error_like_others(void *
     if (!needs_server())
         skip();
     outside("create or replace function gather_spec_down() returns trigger language plpgsql as $$ begin "
-            "if new.id = 5 then raise exception 'the foreign server is down' using errcode = '08001'; end if; return new; end $$;"
+            "if new.id = 5 then raise exception 'the foreign server is down' using errcode = '08001'; end if; return "
+            "new; end $$;"
             "create trigger down before insert on gather_spec for each row execute function gather_spec_down()");
     ask_inserts(10, 1);
     for (unsigned i = 0; i < 10; i++)

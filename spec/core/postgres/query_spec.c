@@ -61,7 +61,8 @@ static void an_error_that_names_a_lost_connection_costs_none_and_is_not_run_agai
         skip();
     outside("drop sequence if exists query_spec_runs; create sequence query_spec_runs;"
             "create or replace function query_spec_down(state text) returns int language plpgsql as $$ begin "
-            "perform nextval('query_spec_runs'); raise exception 'the foreign server is down' using errcode = state; end $$");
+            "perform nextval('query_spec_runs'); raise exception 'the foreign server is down' using errcode = state; "
+            "end $$");
     static const char *const texts[] = { "select query_spec_down('08001')", "select query_spec_down('08006')",
                                          "select query_spec_down('57P01')" };
     int pid = atoi(run("select pg_backend_pid()"));
