@@ -78,9 +78,10 @@ static void check_slug(lua_State *L, const char *slug, size_t len)
 }
 
 /* RFC 9457 3.1, and request_id: written from what is known, so a member of the same name would come twice. */
+static const char *const taken[] = { "type", "status", "instance", "request_id" };
+
 static void check_members(lua_State *L, int table)
 {
-    static const char *const taken[] = { "type", "status", "instance", "request_id" };
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
         if (lua_getfield(L, table, taken[i]) != LUA_TNIL)
             luaL_error(L, "a problem has its own '%s'; give this member another name", taken[i]);
@@ -259,15 +260,23 @@ static bool write_json(lua_State *L, int index, struct reply_out *out, char *why
     return false;
 }
 
+/* Is it written as a member like others? A table may have changed since check_members saw it. */
+static bool is_further(struct str name)
+{
+    static const char *const placed[] = { "detail", "title", "headers", "retry_after" };
+    for (size_t i = 0; i < sizeof placed / sizeof *placed; i++)
+        if (str_is(name, str_of(placed[i])) || str_is(name, str_of(taken[i])))
+            return false;
+    return true;
+}
+
 /* Members of the problem beside those RFC 9457 names. The table is at index. */
 static bool add_members(lua_State *L, int index, struct buf *members, char *why, size_t why_bytes)
 {
     lua_pushnil(L);
     while (lua_next(L, index)) {
         struct str name = lua_type(L, -2) == LUA_TSTRING ? value_str(L, -2) : STR_NONE;
-        bool meant = name.data && !str_is(name, STR("detail")) && !str_is(name, STR("headers")) &&
-                     !str_is(name, STR("retry_after")) && !str_is(name, STR("title"));
-        if (meant) {
+        if (name.data && is_further(name)) {
             struct value_why reason;
             if (members->len)
                 buf_add_char(members, ',');
@@ -285,14 +294,18 @@ static bool add_members(lua_State *L, int index, struct buf *members, char *why,
     return true;
 }
 
-/* The text of a member, anchored by the table. */
-static struct str text_member(lua_State *L, int table, const char *name)
+/* Without metamethods: what Lua runs meanwhile could change the table, and the buffer that members are written to. [-0, +1] */
+static void push_member(lua_State *L, int table, const char *name)
 {
     lua_pushstring(L, name);
     lua_rawget(L, table);
-    struct str text = lua_type(L, -1) == LUA_TSTRING ? value_str(L, -1) : STR_NONE;
-    lua_pop(L, 1);
-    return text;
+}
+
+/* The text of a member, which stays on the stack. [-0, +1] */
+static struct str text_member(lua_State *L, int table, const char *name)
+{
+    push_member(L, table, name);
+    return lua_type(L, -1) == LUA_TSTRING ? value_str(L, -1) : STR_NONE;
 }
 
 static bool write_problem(lua_State *L, int index, const struct reply_value *reply, const struct http_request *request,
@@ -300,22 +313,21 @@ static bool write_problem(lua_State *L, int index, const struct reply_value *rep
 {
     struct http_problem problem = { .status = reply->status, .type = str_of(reply->slug) };
     struct buf *members = &vm_of(L)->out;
-    buf_reset(members);
     bool fine = true;
+    int top = lua_gettop(L);
     if (lua_getiuservalue(L, index, SLOT_VALUE) == LUA_TTABLE) {
-        int table = lua_gettop(L);
-        problem.detail = text_member(L, table, "detail");
-        problem.title = text_member(L, table, "title");
-        fine = add_members(L, table, members, why, why_bytes);
-        problem.members = str_make(members->data, members->len);
-        lua_getfield(L, table, "retry_after");
+        push_member(L, top + 1, "retry_after");
         if (lua_isinteger(L, -1) && lua_tointeger(L, -1) > 0)
             buf_addf(&out->fields, "Retry-After: %lld\r\n", (long long)lua_tointeger(L, -1));
-        lua_pop(L, 1);
+        problem.detail = text_member(L, top + 1, "detail");
+        problem.title = text_member(L, top + 1, "title");
+        buf_reset(members); /* from here on nothing runs in Lua */
+        fine = add_members(L, top + 1, members, why, why_bytes);
+        problem.members = str_make(members->data, members->len);
     }
     if (fine)
         http_problem_write(&out->body, &problem, request);
-    lua_pop(L, 1);
+    lua_settop(L, top);
     use_body(out, reply->status, problem_type);
     return fine;
 }

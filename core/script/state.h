@@ -50,6 +50,7 @@ struct script_vm {
     unsigned idle_count, running_count, tasks_max;
     unsigned cpu_ms;                                  /* of Lua between two waits */
     struct budget budget;
+    bool load_is_over;                                /* the command has used its CPU time up, and somebody was told */
     uint64_t load_began_ns;                           /* CPU time of the thread when a command began */
     bool log_requests;                                /* a line for each answer */
     unsigned timeout_ms;                              /* of a request whose route says nothing */

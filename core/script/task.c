@@ -294,11 +294,45 @@ void task_hold(struct task *task, struct task_held *held, void (*release)(struct
 
 /* --- tracebacks --------------------------------------------------------------------------------------------------- */
 
+enum { TRACE_DEEP = 200, TRACE_LEVELS = 20 };
+
+/* One line of a traceback, as luaL_traceback writes them. */
+static void add_level(luaL_Buffer *out, lua_State *L, lua_State *of, lua_Debug *at)
+{
+    lua_getinfo(of, "Sln", at);
+    lua_pushfstring(L, "\n\t%s:", at->short_src);
+    if (at->currentline > 0)
+        lua_pushfstring(L, "%d:", at->currentline);
+    else
+        lua_pushliteral(L, "");
+    lua_pushfstring(L, " in %s %s", *at->namewhat ? at->namewhat : "function", at->name ? at->name : "?");
+    lua_concat(L, 3);
+    luaL_addvalue(out);
+}
+
+/* Looking a level up walks all that are above it, so of a stack that has overflowed only the innermost are told. */
+void script_traceback(lua_State *L, lua_State *of, const char *message, int level)
+{
+    lua_Debug at;
+    if (!lua_getstack(of, level + TRACE_DEEP, &at)) {
+        luaL_traceback(L, of, message, level);
+        return;
+    }
+    luaL_Buffer out;
+    luaL_buffinit(L, &out);
+    luaL_addstring(&out, message ? message : "");
+    luaL_addstring(&out, message ? "\nstack traceback:" : "stack traceback:");
+    for (int i = 0; i < TRACE_LEVELS && lua_getstack(of, level + i, &at); i++)
+        add_level(&out, L, of, &at);
+    luaL_addstring(&out, "\n\t...\t(and more than 180 levels)");
+    luaL_pushresult(&out);
+}
+
 static void add_trace(struct task *task, lua_State *L, lua_State *of, int level)
 {
     if (task->trace.len)
         buf_add_str(&task->trace, STR("\nresumed by\n"));
-    luaL_traceback(L, of, NULL, level);
+    script_traceback(L, of, NULL, level);
     buf_add_str(&task->trace, value_str(L, -1));
     lua_pop(L, 1);
 }

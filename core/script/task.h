@@ -111,6 +111,8 @@ static inline void task_let_go(struct task_held *held) { list_remove(&held->node
 
 /* Message handler: keeps the traceback of the error at its first raise. [-1, +1] */
 int task_traceback(lua_State *L);
+/* luaL_traceback, but never longer than what a person reads, nor slow where the stack has overflowed. [-0, +1] */
+void script_traceback(lua_State *L, lua_State *of, const char *message, int level);
 /* Keeps the traceback of a coroutine that died with the error on its top. [-0, +0] */
 void task_keep_trace(struct task *task, lua_State *L, lua_State *dead);
 /* The traceback of this error value, empty when none was kept. */

@@ -2,6 +2,8 @@
  *
  * DESIGN  Recurses, at most VALUE_DEPTH_MAX deep, with raw accesses only, so it never raises. A mistake is reported by
  *         unwinding: each level puts its key before the path.
+ *         Nothing is made in Lua meanwhile, so the collector does not run, and neither do the finalizers of plugins: what texts and keys
+ *         are borrowed from stays, in weak tables, too.
  *         A table that is in many places is written in each, so a small graph may stand for 2^60 values: writing ends when the
  *         text is as long as it may be, and when the CPU budget of the task is over.
  * Path:   script/handler, bind_cache, bind_db > [script/value_write] > base/json, sql/json
@@ -24,7 +26,7 @@ struct writer {
     bool pretty;
 };
 
-enum { STEPS = 4096, KEYS_MAX = 1000 * 1000 };
+enum { STEPS = 4096, KEYS_MAX = 500 * 1000 }; /* keys stand on Lua's stack, which holds a million values */
 
 static bool write_value(struct writer *w, int index);
 
@@ -142,6 +144,7 @@ static bool is_sequence(lua_State *L, int table, lua_Integer count)
 struct key {
     struct str text;
     char digits[24];
+    int slot; /* of the key on the stack */
 };
 
 /* The text of the key on top, which is not converted in place: lua_next would lose its way. */
@@ -196,14 +199,8 @@ static bool write_member(struct writer *w, int table, const struct key *key, boo
     buf_add_char(w->out, ':');
     if (w->pretty)
         buf_add_char(w->out, ' ');
-    if (key->text.data) {
-        lua_pushlstring(w->L, text.data, text.len);
-        lua_rawget(w->L, table);
-    } else {
-        int64_t number = 0;
-        (void)str_int64(text, &number);
-        lua_rawgeti(w->L, table, number);
-    }
+    lua_pushvalue(w->L, key->slot);
+    lua_rawget(w->L, table);
     bool fine = write_value(w, -1);
     lua_pop(w->L, 1);
     return fine || blame_name(w, text);
@@ -211,22 +208,32 @@ static bool write_member(struct writer *w, int table, const struct key *key, boo
 
 enum { KEYS_HERE = 24 };
 
-static bool write_members(struct writer *w, int table, struct key *keys, size_t count)
+/* All keys stay on the stack: a copy of each goes on to the next. */
+static bool take_keys(struct writer *w, int table, struct key *keys)
 {
     lua_State *L = w->L;
-    size_t n = 0;
     lua_pushnil(L);
-    while (lua_next(L, table)) {
+    for (size_t n = 0; lua_next(L, table); n++) {
         lua_pop(L, 1);
-        if (!key_text(L, &keys[n++])) {
-            lua_pop(L, 1);
+        if (!key_text(L, &keys[n]))
             return refuse(w, "a key of this table is neither a string nor an integer");
-        }
+        keys[n].slot = lua_gettop(L);
+        lua_pushvalue(L, -1);
     }
+    return true;
+}
+
+static bool write_members(struct writer *w, int table, struct key *keys, size_t count)
+{
+    if (!take_keys(w, table, keys))
+        return false;
     sort_keys(keys, count);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && key_order(&keys[i - 1], &keys[i]) == 0)
+            return refuse(w, "two keys of this table, a number and a text, are one name in JSON");
         if (!write_member(w, table, &keys[i], i == 0))
             return false;
+    }
     return true;
 }
 
@@ -242,14 +249,18 @@ static size_t count_keys(lua_State *L, int table)
 static bool write_object(struct writer *w, int table)
 {
     size_t count = count_keys(w->L, table);
+    int top = lua_gettop(w->L);
     if (count > KEYS_MAX)
-        return refuse(w, "an object of more than 1000000 keys");
+        return refuse(w, "an object of more than 500000 keys");
+    if (!lua_checkstack(w->L, (int)count + 4))
+        return refuse(w, "no memory");
     struct key here[KEYS_HERE], *keys = here;
     if (count > KEYS_HERE && !(keys = mem_alloc(MEM_SCRIPT, count * sizeof *keys)))
         return refuse(w, "no memory");
     buf_add_char(w->out, '{');
     w->depth++;
     bool fine = write_members(w, table, keys, count);
+    lua_settop(w->L, top);
     w->depth--;
     if (count)
         new_line(w);

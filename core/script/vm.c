@@ -23,7 +23,7 @@
 
 enum { MEMORY_MAX = 256 << 20, TASKS_MAX = 10000, CPU_MS = 1000, TIMEOUT_MS = 30000, TTL_MS = 60000, CLOSE_MS = 3000 };
 enum { START_MS = 10 * 60 * 1000, STOP_MS = 10000 }; /* for all plugins of a VM together */
-enum { EXTERNAL_STEP = 1 << 20, LOAD_CPU_MS = 5000 };
+enum { EXTERNAL_STEP = 1 << 20, LOAD_CPU_MS = 5000, LOAD_SAYING_MS = 2000, LOAD_DEEP = 1000 };
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
@@ -205,7 +205,7 @@ unsigned script_vm_tasks(const struct script_vm *vm) { return vm->running_count;
 static int with_traceback(lua_State *L)
 {
     const char *text = luaL_tolstring(L, 1, NULL);
-    luaL_traceback(L, L, text, 1);
+    script_traceback(L, L, text, 1);
     return 1;
 }
 
@@ -264,13 +264,16 @@ static int run_command(lua_State *L)
 /* A configuration or a plugin that loops for ever while it is loaded is a mistake like others: it has a place. */
 static void load_hook(lua_State *L, lua_Debug *ar)
 {
-    (void)ar;
     struct script_vm *vm = vm_of(L);
     uint64_t now_ns = clock_thread_cpu_ns();
     if (now_ns - vm->load_began_ns < LOAD_CPU_MS * UINT64_C(1000000)) {
-        lua_sethook(L, load_hook, LUA_MASKCOUNT, budget_pace_next(&vm->budget.pace, now_ns));
+        if (!lua_getstack(L, LOAD_DEEP, ar)) /* lua_sethook walks the whole stack, which may be about to overflow */
+            lua_sethook(L, load_hook, LUA_MASKCOUNT, budget_pace_next(&vm->budget.pace, now_ns));
         return;
     }
+    if (!vm->load_is_over) /* what says so to people needs time, too */
+        vm->load_began_ns += LOAD_SAYING_MS * UINT64_C(1000000);
+    vm->load_is_over = true;
     luaL_where(L, 0); /* in a hook, level 0 is the function it interrupts */
     lua_pushfstring(L, "used %d s of CPU time while it was loaded: does it loop for ever?", LOAD_CPU_MS / 1000);
     lua_concat(L, 2);
@@ -284,6 +287,7 @@ int script_vm_command(struct script_vm *vm, int argc, char **argv, const struct 
     if (hooks)
         vm->hooks = *hooks;
     vm->load_began_ns = clock_thread_cpu_ns();
+    vm->load_is_over = false;
     lua_sethook(L, load_hook, LUA_MASKCOUNT, budget_pace_begin(&vm->budget.pace));
     lua_pushcfunction(L, with_traceback);
     lua_pushcfunction(L, run_command);

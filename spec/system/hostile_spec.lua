@@ -49,6 +49,30 @@ route("json-memory", function() return cjson.decode("[" .. ("[],"):rep(1200000) 
 route("json-settings", function() return { keep = cjson.encode_keep_buffer == nil, new = cjson.new == nil } end)
 route("json", function() return { cjson.decode("[1]")[1], cjson.encode { a = 1 } } end)
 
+-- tables that change while they are written
+route("problem-index", function(req, cx)
+  local t = { a = ("x"):rep(3000), detail = "as it was", title = "A title" }
+  return cx.problem(400, "odd", setmetatable(t, { __index = function(_, key)
+    if key == "retry_after" then
+      rawset(t, "detail", nil)
+      cx.json.encode(("y"):rep(2000000))
+    end
+  end }))
+end)
+route("problem-later", function(req, cx)
+  local t = {}
+  local problem = cx.problem(400, "odd", t)
+  t.status, t.type, t.request_id, t.more = 200, "forged", "forged", 1
+  return problem
+end)
+route("json-weak", function()
+  local t = setmetatable({}, { __mode = "kv" })
+  for i = 1, 2000 do t[("key"):rep(100) .. i] = { i } end
+  return t
+end)
+route("json-one-name", function() return { [5] = 1, ["5"] = 2 } end)
+route("overflow", function() local function f(n) return 1 + f(n + 1) end return f(1) end)
+
 -- what no client would take
 route("long-type", function(req, cx) return cx.reply { type = ("a"):rep(1000000), body = "x" } end)
 
@@ -138,6 +162,14 @@ describe("a configuration that loops for ever", function()
     assert.matches("config.lua:2: used 5 s of CPU time while it was loaded: does it loop for ever?", result.err, 1, true)
   end)
 
+  it("is one where it calls itself for ever, too, and at once", function()
+    local begin_ms = process.now_ms()
+    local result = wick.command({ "check" }, { config = "local function f() return f() + 1 end\nreturn { workers = f() }" })
+    assert.equal(78, result.code)
+    assert.matches("config.lua:1: stack overflow", result.err, 1, true)
+    assert.is_true(process.now_ms() - begin_ms < process.slow(2000))
+  end)
+
   it("is one of a plugin, too", function()
     local dir = process.temp_dir()
     process.write_file(dir .. "/init.lua", "local x = 1\nwhile x do end")
@@ -201,6 +233,23 @@ describe("a hostile plugin", function()
     fails("/json-long", "a text of more than 4 MiB; cx.json takes larger ones")
     fails("/json-memory", "not enough memory")
     gives("/json-settings", '{"keep":true,"new":true}')
+  end)
+
+  it("cannot change what is being written, nor write a name twice", function()
+    local problem = server:get("/problem-index"):json()
+    assert.same({ ("x"):rep(3000), "as it was", "A title", 400 }, { problem.a, problem.detail, problem.title, problem.status })
+    local body = server:get("/problem-later").body
+    assert.is_nil(body:find("forged", 1, true))
+    assert.matches('"more":1', body, 1, true)
+    for _ = 1, 5 do assert.equal(200, server:get("/json-weak").status) end
+    fails("/json-one-name", "are one name in JSON")
+  end)
+
+  it("gets a short traceback of a stack that has overflowed, and soon", function()
+    local begin_ms = process.now_ms()
+    fails("/overflow", "stack overflow")
+    assert.is_true(process.now_ms() - begin_ms < process.slow(2000))
+    assert.matches("(and more than 180 levels)", server:log(), 1, true)
   end)
 
   it("cannot send a content type of a megabyte", function()
