@@ -10,6 +10,8 @@
 
 #include "script/state.h"
 
+#include <math.h>
+
 /* --- in ----------------------------------------------------------------------------------------------------------- */
 
 /* Stack while reading: each open container, for arrays followed by nothing, for objects by the key that waits for its value.
@@ -74,6 +76,8 @@ static bool on_number(void *arg, struct str text)
     digits[text.len] = '\0';
     if (!lua_stringtonumber(r->L, digits))
         return refuse(r, text.data, "a number that cannot be read");
+    if (!isfinite(lua_tonumber(r->L, -1)))
+        return refuse(r, text.data, "a number beyond what a double holds (1.8e308)");
     return place(arg);
 }
 

@@ -1,5 +1,7 @@
 --- The inside of a check: shapes, errors with their paths, and what every kind of shape is made with.
 
+local suggest = require "wick.suggest"
+
 local core = {}
 
 local has_native, native = pcall(require, "wick.native")
@@ -188,8 +190,50 @@ function core.run(shape, value, source, secrets)
   return out
 end
 
-function core.make(kind, options, fields)
+-- What each kind can be told, beside what all can.
+local COMMON = { "doc", "default", "optional", "nullable", "check", "example", "show", "is_secret" }
+local OPTIONS = {
+  int64 = { "min", "max" }, number = { "min", "max" }, duration = { "min", "max" }, bytes = { "min", "max" },
+  string = { "min_length", "max_length", "pattern", "format", "one_of" }, record = { "rest", "order" },
+  list = { "min_items", "max_items" }, map = { "max_items", "key_pattern" },
+}
+
+local function list_of(kind)
+  local out = { table.unpack(COMMON) }
+  table.move(OPTIONS[kind] or {}, 1, #(OPTIONS[kind] or {}), #out + 1, out)
+  return out
+end
+
+-- A limit that is misspelt would be no limit.
+local function mistake_of(kind, options)
+  if type(options) ~= "table" then
+    return ("the options of a schema are a table, not %s"):format(core.plain(options))
+  end
+  local known = list_of(kind)
+  for name in pairs(options) do
+    local is_known = false
+    for _, one in ipairs(known) do
+      is_known = is_known or one == name
+    end
+    if not is_known then
+      return ("a schema of kind %s has no option %s%s"):format(kind, core.plain(name), suggest.phrase(name, known))
+    end
+  end
+  for _, pair in ipairs { { "min", "max" }, { "min_length", "max_length" }, { "min_items", "max_items" } } do
+    local least, most = options[pair[1]], options[pair[2]]
+    if math.type(least) and math.type(most) and least > most then
+      return ("%s (%s) is larger than %s (%s): nothing would fit"):format(pair[1], least, pair[2], most)
+    end
+  end
+end
+
+--- level: of the line that makes the shape, as error() counts; a function that returns what make gives has no level of its own.
+function core.make(kind, options, fields, level)
   options = options or {}
+  local why = mistake_of(kind, options)
+  if why then
+    error(why, level or 2)
+  end
   local shape = setmetatable({ kind = kind }, Type)
   for k, v in pairs(options) do
     shape[k] = v

@@ -142,12 +142,18 @@ local function set_of(list)
   return set
 end
 
---- Text: min_length, max_length (characters), pattern (Lua), format ("email", "url", "slug"), one_of.
-function S.string(options)
-  assert(not (options and options.format) or FORMATS[options.format], "unknown format")
-  return make("string", options, { read = read_string, words = string_words, known = set_of(options and options.one_of) })
+local function text_shape(options, level)
+  local given = type(options) == "table" and options or {} -- make says what else it is
+  if given.format and not FORMATS[given.format] then
+    error(("format is email, url or slug, not %s"):format(core.plain(given.format)), level or 2)
+  end
+  return make("string", options, { read = read_string, words = string_words, known = set_of(given.one_of) }, level)
 end
 
+--- Text: min_length, max_length (characters), pattern (Lua), format ("email", "url", "slug"), one_of.
+function S.string(options)
+  return text_shape(options)
+end
 --- One of some texts: S.enum { "running", "stopped", default = "stopped" }; or S.enum(STATUSES, { default = "stopped" }), where the
 -- list stands elsewhere.
 function S.enum(texts, options)
@@ -161,7 +167,10 @@ function S.enum(texts, options)
       end
     end
   end
-  local made = S.string(shape)
+  if #shape.one_of == 0 then
+    error("an enum needs at least one text: nothing would fit", 2)
+  end
+  local made = text_shape(shape, 3)
   made.kind = "enum"
   made.words = function() return "one of " .. table.concat(shape.one_of, ", ") end
   return made
@@ -169,7 +178,7 @@ end
 
 --- Text that is never shown: passwords, keys.
 function S.secret(options)
-  local shape = S.string(options)
+  local shape = text_shape(options, 3)
   shape.kind, shape.is_secret = "secret", true
   shape.read = function(self, value, cx)
     if type(value) ~= "string" then

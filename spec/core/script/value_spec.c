@@ -83,6 +83,8 @@ static void what_lua_cannot_hold_exactly_is_refused(void **state)
     open_vm();
     assert_has(round_trip("9223372036854775808"), "refused: an integer beyond 64 bits");
     assert_has(round_trip("[1,123456789012345678901234567890]"), "refused: an integer beyond 64 bits");
+    assert_has(round_trip("[1e400]"), "refused: a number beyond what a double holds");
+    assert_has(round_trip("-1e999"), "refused: a number beyond what a double holds");
     assert_has(round_trip("{\"a\":1,\"a\":2}"), "refused:");
     assert_has(round_trip("[1,]"), "refused:");
     assert_has(round_trip("\"\xff\""), "refused:");

@@ -432,6 +432,31 @@ describe("S.any", function()
   end)
 end)
 
+describe("a schema that is written wrongly", function()
+  local function why(fn) return (select(2, pcall(fn))) end
+
+  it("is a mistake where it is written: a limit that is misspelt would be none", function()
+    assert.matches('schema_spec.lua:%d+: a schema of kind string has no option "max_lenght" %(did you mean "max_length"%?%)',
+      why(function() local shape = S.string { max_lenght = 3 } return shape end))
+    assert.matches('schema_spec.lua:%d+: a schema of kind string has no option "min"', why(function() return { S.enum { "a", min = 1 } } end))
+    assert.matches('schema_spec.lua:%d+: a schema of kind string has no option "len"', why(function() return { S.secret { len = 1 } } end))
+    assert.matches("the options of a schema are a table, not 5", why(function() return { S.int64(5) } end))
+    assert.matches("format is email, url or slug, not \"mail\"", why(function() return { S.string { format = "mail" } } end))
+    for _, options in ipairs { { min = 2 }, { pattern = "x" } } do
+      assert.has_error(function() return S.list(S.string {}, options) end)
+      assert.has_error(function() return S.map(S.string {}, options) end)
+      assert.has_error(function() return S.record({}, options) end)
+      assert.has_error(function() return S.uuid(options) end)
+    end
+  end)
+
+  it("is one when nothing would fit", function()
+    assert.matches("min %(5%) is larger than max %(1%)", why(function() return { S.int64 { min = 5, max = 1 } } end))
+    assert.matches("min_items %(2%) is larger", why(function() return { S.list(S.any {}, { min_items = 2, max_items = 1 }) } end))
+    assert.matches("an enum needs at least one text", why(function() return { S.enum {} } end))
+  end)
+end)
+
 describe("S.any_of", function()
   it("takes the first that fits", function()
     local shape = S.any_of { S.literal(false), S.literal("auto"), S.int64 { min = 1, max = 256 } }
