@@ -9,7 +9,32 @@ local statements = require "wick.statements"
 local worker = { plugins = {}, started = 0 } -- started: the first so many of plugins have
 
 local READ_ONLY = "25006"
+local SCHEMA_BYTES = 1048576
 local SCHEMA_LOCK = 7233498 -- pg_advisory_xact_lock: one node at a time makes tables
+
+local function schema_path(one, dialect)
+  return ("%s/%s/%s.sql"):format(one.folder, one.plugin.schema, dialect)
+end
+
+-- The plugins whose tables nobody could make: a text for each, which is better read now than when serving begins.
+local function without_tables(plugins, settings)
+  local texts = {}
+  if type(settings.database) ~= "table" then -- it has a mistake, which is told elsewhere
+    return texts
+  end
+  local dialect = settings.database.sqlite and "sqlite" or "postgres"
+  for _, one in ipairs(plugins) do
+    local text, why = true, nil
+    if one.plugin.schema then
+      text, why = native.read_file(schema_path(one, dialect), SCHEMA_BYTES)
+    end
+    if not text then
+      texts[#texts + 1] = ("%s/init.lua: schema: %s: %s; it makes the tables of this plugin on %s"):format(one.folder,
+        schema_path(one, dialect), why, dialect == "sqlite" and "SQLite" or "PostgreSQL")
+    end
+  end
+  return texts
+end
 
 --- Loads the plugins, without routes: gives the list, or nil and a list of texts. origin: see boot.
 function worker.load(settings, origin)
@@ -19,7 +44,12 @@ function worker.load(settings, origin)
     end
     return config.error_texts(settings.config_path or "config.lua", origin.source or "", errors)
   end
-  return plugin.load_all(settings, option_texts, origin.secrets)
+  local plugins, texts = plugin.load_all(settings, option_texts, origin.secrets)
+  if not plugins then
+    return nil, texts
+  end
+  texts = without_tables(plugins, settings)
+  return #texts == 0 and plugins or nil, texts
 end
 
 -- What a plugin listens to; each channel once, in the order of their names.
@@ -57,14 +87,13 @@ local function sqlstate(problem)
 end
 
 local function schema_of(one, dialect)
-  local folder = one.plugin.schema
-  if not folder then
+  if not one.plugin.schema then
     return {}
   end
-  local path = ("%s/%s/%s.sql"):format(one.folder, folder, dialect)
-  local text, why = native.read_file(path, 1048576)
+  local path = schema_path(one, dialect)
+  local text, why = native.read_file(path, SCHEMA_BYTES)
   if not text then
-    error(("%s: %s"):format(path, why))
+    error(("%s: %s"):format(path, why), 0)
   end
   return statements(text)
 end

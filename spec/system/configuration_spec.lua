@@ -179,6 +179,23 @@ describe("the configuration", function()
     assert.is_truthy(manual.out:find("busy_timeout", 1, true))
   end)
 
+  it("is refused where a plugin has no tables for the engine, by check and before serving", function()
+    local dir = process.temp_dir()
+    process.run { "mkdir", "-p", dir .. "/schema" }
+    process.write_file(dir .. "/init.lua", 'return { name = "marks", version = "1.0.0", schema = "schema" }')
+    process.write_file(dir .. "/schema/sqlite.sql", "create table if not exists marks (text text not null);")
+    local config = "return { database = { %s }, plugins = { %q } }"
+    for _, words in ipairs { "check", "serve" } do
+      local result = wick.command({ words },
+        { config = config:format('sqlite = false, postgres = { primary = "postgres://a@127.0.0.1:1/b" }', dir) })
+      assert.equal(78, result.code)
+      assert.matches(dir .. "/schema/postgres.sql: No such file or directory; it makes the tables of this plugin on PostgreSQL",
+        result.err, 1, true)
+    end
+    assert.equal(0, wick.command({ "check" }, { config = config:format('sqlite = { path = "a.db" }', dir) }).code)
+    process.run { "rm", "-rf", dir }
+  end)
+
   it("tells its routes", function()
     local plugin = [[return { name = "small", version = "1.0.0", routes = {
       { "GET", "/small/{id:uuid}", name = "small_get", cache = { ttl = "90s" }, handler = function() end },

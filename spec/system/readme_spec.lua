@@ -20,13 +20,13 @@ describe("the README", function()
     servers.stop_all()
   end)
 
-  it("shows a plugin that works as written", function()
-    local schema = readme:match "`(create table if not exists notes[^`]*)`"
+  local function shows_the_notes(database)
+    local schema = readme:gmatch "`(create table if not exists notes[^`]*)`"
     local server = wick.start {
-      config = [[return { listen = "127.0.0.1:${port}", admin = "127.0.0.1:${admin}", database = { sqlite = { path = "${dir}/wick.db" } },
+      config = [[return { listen = "127.0.0.1:${port}", admin = "127.0.0.1:${admin}", database = ]] .. database .. [[,
         plugins = { "${top}/plugins/accounts", "${dir}/plugins/notes",
           accounts = { first_admin = { email = "a@example.com", password = "long enough" } } } }]],
-      plugins = { notes = { ["init.lua"] = block "note_add", ["schema/sqlite.sql"] = schema } },
+      plugins = { notes = { ["init.lua"] = block "note_add", ["schema/sqlite.sql"] = schema(), ["schema/postgres.sql"] = schema() } },
     }
     server:wait_until_ready()
     assert.equal(401, server:request("POST", "/notes", { json = { text = "one" } }).status)
@@ -38,6 +38,11 @@ describe("the README", function()
     assert.equal('{"id":1,"text":"one"}', server:get("/notes/1").body)
     assert.equal(404, server:get("/notes/2").status)
     assert.equal(422, server:request("POST", "/notes", { json = { text = "" }, headers = headers }).status)
+  end
+
+  it("shows a plugin that works as written, on both engines", function()
+    shows_the_notes '{ sqlite = { path = "${dir}/wick.db" } }'
+    shows_the_notes(('{ sqlite = false, postgres = { primary = %q } }'):format(servers.postgres().url))
   end)
 
   it("shows uses of the pool that work as written, under the settings it shows", function()
