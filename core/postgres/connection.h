@@ -110,7 +110,8 @@ struct postgres_connection {
     struct list all_node;                /* in lane->all */
     enum postgres_place place;
     enum postgres_care care;             /* the home loop's own; postgres_pool_note changes it */
-    struct list node;                    /* in lane->idle */
+    struct list node;                    /* in lane->idle, or in lane->parked */
+    bool is_parked;                      /* parking.h */
     struct sql_call *bound;              /* while MOVING: who it is for */
     struct postgres_lane *destination;
     struct loop_task task;

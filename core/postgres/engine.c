@@ -15,6 +15,7 @@
 #include "postgres/lane.h"
 #include "postgres/listen.h"
 #include "postgres/opening.h"
+#include "postgres/parking.h"
 #include "postgres/pooler.h"
 #include "postgres/query.h"
 #include "postgres/report.h"
@@ -236,6 +237,7 @@ static void end_waits(struct postgres_lane *lane)
 static void drop_idle(struct postgres_lane *lane)
 {
     struct postgres_connection *connection;
+    postgres_parking_look(lane);
     while ((connection = postgres_pool_take(lane)))
         postgres_pool_drop(connection, "closing");
 }
@@ -293,6 +295,7 @@ static void start_closing(void *arg)
 {
     struct postgres_lane *lane = arg;
     timer_stop(&lane->upkeep); /* it is look's from here on */
+    postgres_sizing_stop(lane);
     lane->closing_since_ms = loop_now_ms(lane->loop);
     postgres_opening_end(lane);
     struct postgres_engine *engine = lane->closing;

@@ -19,6 +19,7 @@
 #include "base/siphash.h"
 #include "postgres/group.h"
 #include "postgres/outcome.h"
+#include "postgres/parking.h"
 #include "postgres/query.h"
 #include "postgres/reset.h"
 #include "postgres/retry.h"
@@ -346,7 +347,7 @@ static void on_lost(struct postgres_connection *connection)
     postgres_pool_lock(pool);
     bool is_promised = connection->place == POSTGRES_MOVING; /* its move finds out */
     if (connection->place == POSTGRES_IDLE) {
-        list_remove(&connection->node);
+        postgres_parking_remove(connection);
         connection->place = POSTGRES_LEASED;
     }
     postgres_pool_unlock(pool);
@@ -372,6 +373,7 @@ void postgres_lane_init(struct postgres_lane *lane, struct postgres_pool *pool, 
     lane->pool = pool;
     lane->loop = loop;
     list_init(&lane->idle);
+    list_init(&lane->parked);
     list_init(&lane->waiters);
     list_init(&lane->all);
     list_init(&lane->turn);

@@ -40,6 +40,7 @@ struct postgres_lane {
     struct loop *loop;
     /* under the pool's mutex */
     struct list idle;                    /* newest first */
+    struct list parked;                  /* idle, and given to nobody: parking.h */
     struct list waiters;                 /* oldest first */
     unsigned homes;                      /* connections that live here, and will */
     bool is_kicked;                      /* kick is posted */

@@ -175,7 +175,8 @@ static bool is_wanted(const struct postgres_lane *lane)
 
 static bool has_room(const struct postgres_pool *pool, uint64_t now_ms)
 {
-    return pool->total < postgres_sizing_limit(&pool->sizing) && pool->opening < pool->opening_max &&
+    return pool->total - pool->parked < postgres_sizing_limit(&pool->sizing) &&
+           pool->total < postgres_sizing_kept(&pool->sizing) && pool->opening < pool->opening_max &&
            now_ms >= pool->hold_until_ms && !atomic_load_explicit(&pool->is_closing, memory_order_relaxed);
 }
 

@@ -6,7 +6,8 @@
  *         IDLE -> LEASED [upkeep: a ping]   any -> gone [drop]
  *         MOVING is a walk: move_out on the old loop, where it stops being watched, then move_in on the new one. Its call is `bound`
  *         to it meanwhile, and may give up.
- * HOLDS   total = opening + idle + leased + moving <= max_size. Calls wait only when no lane has an idle connection.
+ * HOLDS   total = opening + idle + leased + moving <= max_size. Calls wait only when no lane has an idle connection, but for those that
+ *         are parked (parking.c).
  *         Lists `idle` and `waiters`, `homes`, `place` and `bound` change under the mutex; everything else is the home loop's.
  * Path:   postgres/lane > [postgres/pool] > postgres/connection
  */
@@ -16,6 +17,7 @@
 #include "base/log.h"
 #include "postgres/lane.h"
 #include "postgres/opening.h"
+#include "postgres/parking.h"
 #include "postgres/ping.h"
 #include "postgres/query.h"
 #include "postgres/queue.h"
@@ -250,7 +252,7 @@ static const char *reason_to_end(struct postgres_connection *connection)
         return "address";
     if (settings->max_uses && connection->uses >= settings->max_uses)
         return "uses";
-    return pool->total > postgres_sizing_limit(&pool->sizing) ? "resize" : NULL;
+    return pool->total - pool->parked > postgres_sizing_kept(&pool->sizing) ? "resize" : NULL;
 }
 
 void postgres_pool_lease(struct postgres_connection *connection, const struct sql_call *call)
@@ -299,12 +301,15 @@ void postgres_pool_release(struct postgres_connection *connection)
     connection->scope = 0; /* what was set outlives no user: reset.c */
     postgres_pool_lock(pool);
     const char *reason = reason_to_end(connection);
-    struct sql_call *call = reason ? NULL : postgres_queue_next(lane);
+    bool is_parked = !reason && postgres_parking_is_due(pool);
+    struct sql_call *call = reason || is_parked ? NULL : postgres_queue_next(lane);
     struct postgres_lane *destination = call ? postgres_call_lane(call) : NULL;
     if (call)
         postgres_queue_pop(destination, call, POSTGRES_CALL_RUNNING);
     if (call && destination != lane) {
         bind_to(connection, call);
+    } else if (is_parked) {
+        postgres_parking_park(connection);
     } else if (!call && !reason) {
         connection->place = POSTGRES_IDLE;
         if (was_pinged)
@@ -341,7 +346,7 @@ void postgres_pool_drop(struct postgres_connection *connection, const char *reas
     note_drop(pool, connection, reason);
     postgres_pool_lock(pool);
     if (connection->place == POSTGRES_IDLE)
-        list_remove(&connection->node);
+        postgres_parking_remove(connection);
     connection->place = POSTGRES_OUTSIDE;
     pool->total--;
     lane->homes--;
@@ -365,7 +370,7 @@ static const char *reason_to_take(struct postgres_connection *connection, uint64
         return "age";
     if (postgres_connection_has_moved(connection))
         return "address";
-    if (pool->total > postgres_sizing_limit(&pool->sizing))
+    if (pool->total - pool->parked > postgres_sizing_kept(&pool->sizing))
         return "resize";
     if (settings->idle_timeout_ms && pool->total > settings->min_size &&
         now_ms - connection->quiet_since_ms >= settings->idle_timeout_ms)
@@ -399,20 +404,22 @@ static struct postgres_connection *find_overdue(struct postgres_lane *lane, cons
 }
 
 /* Those who wait get what has become idle since; after a kick that may be on another lane. */
-static void serve(struct postgres_lane *lane)
+static bool serve(struct postgres_lane *lane)
 {
     postgres_pool_lock(lane->pool);
     struct sql_call *call = postgres_queue_oldest(lane);
-    bool is_at_home = !list_is_empty(&lane->idle);
+    bool is_at_home = !list_is_empty(&lane->idle), is_fetched = false;
     if (call && !is_at_home) {
         postgres_queue_pop(lane, call, POSTGRES_CALL_RUNNING);
-        if (!fetch_from_others(lane, call))
+        is_fetched = fetch_from_others(lane, call);
+        if (!is_fetched)
             postgres_queue_push(lane, call, /* at_front= */ true);
     }
     postgres_pool_unlock(lane->pool);
     struct postgres_connection *connection = call && is_at_home ? postgres_pool_take(lane) : NULL;
     if (connection)
         postgres_pool_release(connection); /* which looks who is first */
+    return connection || is_fetched;
 }
 
 void postgres_pool_upkeep(struct postgres_lane *lane)
@@ -425,9 +432,11 @@ void postgres_pool_upkeep(struct postgres_lane *lane)
         postgres_ping(overdue);
     else if (overdue)
         postgres_pool_drop(overdue, reason);
+    postgres_parking_look(lane);
     postgres_renewal_look(lane);
     postgres_opening_end_waits(lane);
-    serve(lane);
+    while (serve(lane))
+        continue;
     postgres_opening_fill(lane);
 }
 
@@ -459,6 +468,7 @@ void postgres_pool_count(struct postgres_pool *pool, struct postgres_counts *out
     for (unsigned i = 0; i < pool->lane_count; i++)
         LIST_EACH(&pool->lanes[i].idle, node)
     idle++;
+    idle += pool->parked;
     unsigned resetting = atomic_load_explicit(&pool->cared_for[POSTGRES_CARE_RESET], memory_order_relaxed);
     unsigned cancelling = atomic_load_explicit(&pool->cared_for[POSTGRES_CARE_CANCEL], memory_order_relaxed);
     uint64_t now_ms = clock_mono_ms();

@@ -34,6 +34,7 @@ struct postgres_pool {
     /* under the mutex */
     pthread_mutex_t mutex;
     unsigned total, opening;                 /* connections in any state, and those not open yet */
+    unsigned parked;                         /* idle ones that are given to nobody (parking.h) */
     unsigned opening_max;                    /* 1 after a failure, doubles with each success */
     uint64_t open_ns;                        /* how long opening one takes, as of late; 0: not known */
     struct breaker breaker;

@@ -1,9 +1,10 @@
 /* sizing.c - measures what autosize wants to know, and puts what it says in force.
  *
- * DESIGN  Leases add to three counters; lane 0's upkeep takes them every POSTGRES_AUTOSIZE_MS and steps. The ceiling is max_size, and no more
+ * DESIGN  Leases add to three counters; a timer of lane 0's takes them every POSTGRES_AUTOSIZE_MS and steps. The ceiling is max_size, and no more
  *         than the operator's share of the server's max_connections, which is asked for once a minute.
  *         Without autosize the limit is max_size, and nothing is measured.
- * HOLDS   Only lane 0 writes limit. A connection beyond it is closed when it is given back (pool.c).
+ * HOLDS   Only lane 0 writes limit and kept. A connection beyond limit is set aside when it is given back (parking.c), one beyond kept is
+ *         closed (pool.c).
  * Path:   postgres/pool > [postgres/sizing] > postgres/autosize
  */
 #include "postgres/sizing.h"
@@ -11,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "postgres/lane.h"
+#include "postgres/parking.h"
 
 static const char question[] = "select current_setting('max_connections')::int - "
                                "current_setting('superuser_reserved_connections')::int";
@@ -22,6 +24,7 @@ void postgres_sizing_init(struct postgres_pool *pool)
     unsigned first = settings->min_size ? settings->min_size : 1;
     postgres_autosize_init(&sizing->autosize, first);
     atomic_store(&sizing->limit, settings->autosize ? first : settings->max_size);
+    atomic_store(&sizing->kept, postgres_sizing_limit(sizing));
 }
 
 void postgres_sizing_lease(struct postgres_pool *pool, uint64_t waited_ns)
@@ -89,6 +92,27 @@ static struct postgres_autosize_sample take_sample(struct postgres_pool *pool, u
     };
 }
 
+static void put_in_force(struct postgres_pool *pool, unsigned limit, unsigned kept)
+{
+    struct postgres_sizing *sizing = &pool->sizing;
+    atomic_store_explicit(&sizing->limit, limit, memory_order_relaxed);
+    atomic_store_explicit(&sizing->kept, kept, memory_order_relaxed);
+    postgres_pool_lock(pool);
+    postgres_parking_end(pool);
+    postgres_pool_unlock(pool);
+}
+
+static void tell(const struct postgres_pool *pool, enum postgres_autosize_reason reason, unsigned before,
+                 const struct postgres_autosize_sample *sample)
+{
+    if (reason == POSTGRES_SIZE_KEEP || reason == POSTGRES_SIZE_COMPARE)
+        return;
+    log_line(LOG_DEBUG, "the pool has another size", LOG_TEXT("pool", pool->settings->name),
+             LOG_TEXT("reason", postgres_autosize_word(reason)), LOG_INT("before", before),
+             LOG_INT("size", pool->sizing.autosize.size),
+             LOG_INT("leases_per_s", (int64_t)(sample->leases / sample->seconds)));
+}
+
 static void step(struct postgres_pool *pool, uint64_t now_ns)
 {
     struct postgres_sizing *sizing = &pool->sizing;
@@ -100,13 +124,35 @@ static void step(struct postgres_pool *pool, uint64_t now_ns)
         ceiling = sizing->share > floor ? sizing->share : floor;
     enum postgres_autosize_reason reason = postgres_autosize_step(&sizing->autosize, &sample, floor, ceiling);
     metric_add(pool->meter.sizings[reason], 1);
-    if (sizing->autosize.size == before)
+    put_in_force(pool, sizing->autosize.size, sizing->autosize.kept);
+    tell(pool, reason, before, &sample);
+}
+
+static void on_interval(void *arg)
+{
+    struct postgres_lane *lane = arg;
+    struct postgres_pool *pool = lane->pool;
+    if (atomic_load_explicit(&pool->is_closing, memory_order_relaxed) || !pool->settings->autosize)
         return;
-    atomic_store_explicit(&sizing->limit, sizing->autosize.size, memory_order_relaxed);
-    log_line(LOG_DEBUG, "the pool has another size", LOG_TEXT("pool", settings->name),
-             LOG_TEXT("reason", postgres_autosize_word(reason)), LOG_INT("before", before),
-             LOG_INT("size", sizing->autosize.size),
-             LOG_INT("leases_per_s", (int64_t)(sample.leases / sample.seconds)));
+    uint64_t now_ns = clock_mono_ns();
+    if (now_ns > pool->sizing.stepped_ns)
+        step(pool, now_ns);
+    timer_start(lane->loop, &pool->sizing.timer, POSTGRES_AUTOSIZE_MS, on_interval, lane);
+}
+
+static void start(struct postgres_lane *lane, uint64_t now_ns)
+{
+    struct postgres_sizing *sizing = &lane->pool->sizing;
+    sizing->is_on = true;
+    sizing->stepped_ns = now_ns;
+    postgres_autosize_init(&sizing->autosize, postgres_sizing_limit(sizing));
+    timer_start(lane->loop, &sizing->timer, POSTGRES_AUTOSIZE_MS, on_interval, lane);
+}
+
+void postgres_sizing_stop(struct postgres_lane *lane)
+{
+    if (lane == &lane->pool->lanes[0])
+        timer_stop(&lane->pool->sizing.timer);
 }
 
 void postgres_sizing_look(struct postgres_lane *lane)
@@ -117,16 +163,12 @@ void postgres_sizing_look(struct postgres_lane *lane)
         return;
     uint64_t now_ns = clock_mono_ns();
     if (!pool->settings->autosize) {
-        atomic_store_explicit(&sizing->limit, pool->settings->max_size, memory_order_relaxed);
+        put_in_force(pool, pool->settings->max_size, pool->settings->max_size);
+        postgres_sizing_stop(lane);
         sizing->is_on = false;
         return;
     }
-    if (!sizing->is_on) { /* it was switched on */
-        sizing->is_on = true;
-        sizing->stepped_ns = now_ns;
-        postgres_autosize_init(&sizing->autosize, postgres_sizing_limit(sizing));
-    }
+    if (!sizing->is_on) /* it was switched on */
+        start(lane, now_ns);
     ask(lane, now_ns);
-    if (now_ns - sizing->stepped_ns >= POSTGRES_AUTOSIZE_MS * UINT64_C(1000000))
-        step(pool, now_ns);
 }
