@@ -26,6 +26,7 @@ struct cache_layer {
     void (*put)(void *arg, struct str key, struct str value, uint64_t ttl_ms);   /* copies; nobody waits */
     void (*remove)(void *arg, struct str key);                                   /* nobody waits, and it may be lost */
     bool (*is_open)(void *arg);                                                  /* false: do not even ask now */
+    void (*skipped)(void *arg);                                                  /* a look-up was not asked, for it is not open; NULL */
 };
 
 #endif

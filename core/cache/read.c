@@ -27,10 +27,22 @@ static const char below_magic[4] = { 'w', 'k', '0', '3' };
 static void on_got(struct cache_layer_get *get);
 static void on_landed(struct cache_waiter *waiter);
 
+static bool is_for_layer(const struct cache_read *read)
+{
+    return read->cache->layer && !read->skip_layer && read->tag_count == 0;
+}
+
 static bool uses_layer(const struct cache_read *read)
 {
     const struct cache_layer *layer = read->cache->layer;
-    return layer && !read->skip_layer && read->tag_count == 0 && layer->is_open(layer->arg);
+    return is_for_layer(read) && layer->is_open(layer->arg);
+}
+
+static void note_skipped(const struct cache_read *read)
+{
+    const struct cache_layer *layer = read->cache->layer;
+    if (is_for_layer(read) && layer->skipped)
+        layer->skipped(layer->arg);
 }
 
 static void land(struct cache_read *read, enum fail fail, struct cache_entry *entry)
@@ -50,8 +62,10 @@ static enum cache_read_state found(struct cache_read *read, enum cache_source so
 static enum cache_read_state ask_below(struct cache_read *read)
 {
     read->mark = cache_store_mark(read->cache->store);
-    if (!uses_layer(read))
+    if (!uses_layer(read)) {
+        note_skipped(read);
         return read->state = CACHE_READ_LOAD;
+    }
     const struct cache_layer *layer = read->cache->layer;
     read->get.key = read->key;
     read->get.on_got = on_got;

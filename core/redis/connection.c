@@ -16,6 +16,7 @@
  */
 #include "redis/connection.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "redis/reply.h"
@@ -82,6 +83,21 @@ static void set_why(struct redis *redis, const char *format, va_list args)
     redis->is_why_of_send = false;
 }
 
+/* Once for each outage, however often it is tried. */
+static void tell_away(struct redis *redis)
+{
+    if (!redis->is_told)
+        log_line(LOG_WARN, "Redis is away; requests go on without it", LOG_TEXT("why", redis->why));
+    redis->is_told = true;
+}
+
+static void tell_back(struct redis *redis)
+{
+    if (redis->is_told)
+        log_line(LOG_INFO, "Redis answers again", LOG_TEXT("host", redis->settings.host));
+    redis->is_told = false;
+}
+
 static void back_off(struct redis *redis)
 {
     redis->link = LINK_BACKOFF;
@@ -97,6 +113,7 @@ static __attribute__((format(printf, 2, 3))) void could_not_connect(struct redis
     va_start(args, format);
     set_why(redis, format, args);
     va_end(args);
+    tell_away(redis);
     back_off(redis);
 }
 
@@ -181,6 +198,7 @@ void redis_greeted(struct redis *redis, enum redis_errand errand, const struct r
     timer_stop(&redis->timer);
     redis->link = LINK_READY;
     redis->why[0] = '\0';
+    tell_back(redis);
     redis->stats.reconnects += redis->was_ready;
     redis->was_ready = true;
 }
@@ -252,6 +270,7 @@ void redis_lose(struct redis *redis, const char *format, ...)
     va_start(args, format);
     set_why(redis, format, args);
     va_end(args);
+    tell_away(redis);
     if (redis->link == LINK_READY && redis->head != redis->tail)
         breaker_failed(&redis->breaker, loop_now_ms(redis->loop));
     redis->link = LINK_DROPPING;

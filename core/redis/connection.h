@@ -26,7 +26,7 @@ struct redis {
     struct redis_reader *reader;
     struct timer timer;            /* of GREETING and BACKOFF */
     unsigned backoff_ms;
-    bool was_ready;
+    bool was_ready, is_told;       /* is_told: the log says that it is away */
     struct loop_hook flush;        /* the end of the turn: what was collected leaves */
     struct buf out, sending;       /* collecting; borrowed by stream_write while is_sending */
     bool is_sending;

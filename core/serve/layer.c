@@ -21,7 +21,7 @@ struct serve_layer {
     struct redis *redis;
     char prefix[PREFIX_MAX];
     size_t prefix_len;
-    struct metric_counter *hits, *misses, *errors;
+    struct metric_counter *hits, *misses, *errors, *skipped;
 };
 struct layer_call {
     struct redis_call call;
@@ -107,6 +107,12 @@ static bool layer_is_open(void *arg)
     return redis_is_open(layer->redis);
 }
 
+static void layer_skipped(void *arg)
+{
+    struct serve_layer *layer = arg;
+    metric_add(layer->skipped, 1);
+}
+
 enum fail serve_layer_open(struct redis *redis, struct str prefix, struct serve_layer **out)
 {
     if (prefix.len >= PREFIX_MAX)
@@ -122,11 +128,13 @@ enum fail serve_layer_open(struct redis *redis, struct str prefix, struct serve_
                                         .cancel = layer_cancel,
                                         .put = layer_put,
                                         .remove = layer_remove,
-                                        .is_open = layer_is_open };
+                                        .is_open = layer_is_open,
+                                        .skipped = layer_skipped };
     const char *name = "wick_cache_requests_total", *help = "Look-ups in a cache layer, by what it had.";
     layer->hits = metric_counter(name, help, "layer=\"l2\",result=\"hit\"");
     layer->misses = metric_counter(name, help, "layer=\"l2\",result=\"miss\"");
     layer->errors = metric_counter(name, help, "layer=\"l2\",result=\"error\"");
+    layer->skipped = metric_counter(name, help, "layer=\"l2\",result=\"skipped\""); /* it is away */
     *out = layer;
     return FAIL_OK;
 }
