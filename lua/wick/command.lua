@@ -18,10 +18,12 @@ local function parser_of(commands)
       :command_target "command"
       :require_command(true)
       :add_help "-h --help"
+      :help_max_width(80)
   for _, name in ipairs(NAMES) do
     local one = commands[name]
     local sub = parser:command(name, one.summary)
-    sub:option("-c --config", "The configuration.", "config.lua"):argname "FILE"
+    sub:help_max_width(80)
+    sub:option("--config", "The configuration; -c for short.", "config.lua"):hidden_name "-c":argname "FILE"
     sub:flag("--json", "Print JSON, for programs.")
     if one.arguments then
       one.arguments(sub)

@@ -196,6 +196,14 @@ describe("the configuration", function()
     process.run { "rm", "-rf", dir }
   end)
 
+  it("fits into 80 columns where it explains itself", function()
+    for _, words in ipairs { "--help", "serve --help", "check --help", "routes --help", "config --help", "pool --help" } do
+      local result = process.run { "sh", "-c", wick.binary() .. " " .. words }
+      assert.equal(0, result.code)
+      for line in result.out:gmatch "[^\n]+" do assert.is_true(#line <= 80, line) end
+    end
+  end)
+
   it("tells its routes", function()
     local plugin = [[return { name = "small", version = "1.0.0", routes = {
       { "GET", "/small/{id:uuid}", name = "small_get", cache = { ttl = "90s" }, handler = function() end },
