@@ -1,4 +1,4 @@
-/* bind_db.c - cx.db: statements that stand alone, and several in one go (pipeline).
+/* bind_db.c - cx.db: statements that stand alone; and what is common to all that ask the database.
  *
  * DESIGN  db:one(sql, ..) takes an op, hands its call to the engine and waits; the arguments stay on the coroutine's stack,
  *         so nothing is copied. The engine's on_done wakes the task, and the continuation makes the result.
@@ -251,7 +251,7 @@ int db_op_done(lua_State *L, int status, lua_KContext context)
 
 /* --- cx.db -------------------------------------------------------------------------------------------------------- */
 
-static struct sql_engine *check_engine(lua_State *L)
+struct sql_engine *db_check(lua_State *L)
 {
     udata_check(L, 1, UD_DB);
     struct sql_engine *engine = vm_of(L)->services.sql;
@@ -260,8 +260,7 @@ static struct sql_engine *check_engine(lua_State *L)
     return engine;
 }
 
-/* A plain read of a route that declares to read may be retried, batched, or sent to a replica. */
-static bool is_read(const struct task *task, const struct db_op *op)
+bool db_op_is_read(const struct task *task, const struct db_op *op)
 {
     return op->want != DB_EXEC && task->route && task->route->reads && op->only_reads;
 }
@@ -274,14 +273,14 @@ static bool shares_commit(const struct task *task, const struct db_op *op)
 
 static int run_alone(lua_State *L, const char *what, enum db_want want)
 {
-    struct sql_engine *engine = check_engine(L);
+    struct sql_engine *engine = db_check(L);
     const struct db_value *db = lua_touserdata(L, 1);
     struct task *task = task_may_wait(L, what);
     struct db_op *op = db_op_take(L, task);
     op->want = want;
     db_op_read(L, op, 2);
     op->call.timeout_ms = task_left_ms(task, 0);
-    op->call.read_only = is_read(task, op);
+    op->call.read_only = db_op_is_read(task, op);
     op->call.holder = task->route ? task->route->name : NULL;
     op->call.idempotent = db->is_idempotent;
     op->call.alone = task->route && task->route->is_alone;
@@ -300,7 +299,7 @@ static int db_exec(lua_State *L) { return run_alone(L, "cx.db:exec", DB_EXEC); }
 /* cx.db:notify(channel, payload): select pg_notify($1, $2) */
 static int db_notify(lua_State *L)
 {
-    struct sql_engine *engine = check_engine(L);
+    struct sql_engine *engine = db_check(L);
     luaL_checkstring(L, 2);
     luaL_optstring(L, 3, "");
     lua_settop(L, 3);
@@ -344,138 +343,6 @@ static int db_with(lua_State *L)
     return 1;
 }
 
-/* --- pipeline ----------------------------------------------------------------------------------------------------- */
-
-enum { PIPE_MAX = 100 };
-struct db_pipe {
-    struct task_wait wait; /* first: the context of the continuation */
-    struct script_vm *vm;
-    struct task *task; /* that fills it, and holds the ops */
-    unsigned count, left;
-    bool writes, sent;
-    struct db_op *ops[PIPE_MAX];
-    struct sql_call *calls[PIPE_MAX];
-};
-
-static int add_to_pipe(lua_State *L, enum db_want want)
-{
-    struct db_pipe *pipe = udata_check(L, 1, UD_PIPE);
-    if (pipe->sent)
-        return luaL_error(L, "this pipeline was sent already");
-    if (pipe->task != task_of(L))
-        return luaL_error(L, "this pipeline belongs to another request");
-    if (pipe->count == PIPE_MAX)
-        return luaL_error(L, "at most %d statements go into one pipeline", PIPE_MAX);
-    struct db_op *op = db_op_take(L, task_of(L));
-    op->want = want;
-    db_op_read(L, op, 2);
-    pipe->writes |= !op->only_reads;
-    lua_getiuservalue(L, 1, 1); /* text and parameters must live until it is done */
-    int anchors = lua_gettop(L);
-    for (int i = 2; i < anchors; i++) {
-        lua_pushvalue(L, i);
-        lua_rawseti(L, anchors, (lua_Integer)lua_rawlen(L, anchors) + 1);
-    }
-    pipe->ops[pipe->count++] = op;
-    return 0;
-}
-
-static int pipe_one(lua_State *L) { return add_to_pipe(L, DB_ONE); }
-static int pipe_rows(lua_State *L) { return add_to_pipe(L, DB_ROWS); }
-static int pipe_exec(lua_State *L) { return add_to_pipe(L, DB_EXEC); }
-
-static void on_piped(struct sql_call *call)
-{
-    struct db_op *op = call->arg;
-    struct db_pipe *pipe = op->pipe;
-    if (--pipe->left == 0)
-        task_wake(&pipe->wait);
-}
-
-static void pipe_cancel(struct task_wait *wait)
-{
-    struct db_pipe *pipe = (struct db_pipe *)wait;
-    if (pipe->writes && !pipe->task->lost) {
-        wait->asked = false;
-        return;
-    }
-    for (unsigned i = 0; i < pipe->count; i++)
-        sql_cancel(pipe->vm->services.sql, pipe->calls[i]);
-}
-
-static const struct db_op *first_failed(const struct db_pipe *pipe)
-{
-    for (unsigned i = 0; i < pipe->count; i++)
-        if (pipe->calls[i]->fail)
-            return pipe->ops[i];
-    return NULL;
-}
-
-static int pipe_done(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
-    struct db_pipe *pipe = (struct db_pipe *)context;
-    const struct db_op *failed = first_failed(pipe);
-    if (failed || !pipe->writes)
-        task_check(L); /* the ops are the task's to release */
-    if (failed)
-        return failure_raise(L, failed->call.fail, &failed->call.error);
-    lua_createtable(L, (int)pipe->count, 0);
-    for (unsigned i = 0; i < pipe->count; i++) {
-        db_op_result(L, pipe->ops[i]);
-        if (lua_isnil(L, -1)) {
-            lua_pop(L, 1);
-            lua_pushboolean(L, false);
-        }
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
-    return 1;
-}
-
-static int pipe_filled(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
-    struct db_pipe *pipe = (struct db_pipe *)context;
-    struct script_vm *vm = pipe->vm;
-    struct task *task = task_may_wait(L, "cx.db:pipeline");
-    pipe->sent = true;
-    if (pipe->count == 0) {
-        lua_newtable(L);
-        return 1;
-    }
-    pipe->left = pipe->count;
-    for (unsigned i = 0; i < pipe->count; i++) {
-        struct db_op *op = pipe->ops[i];
-        op->call.timeout_ms = task_left_ms(task, 0);
-        op->call.read_only = is_read(task, op);
-        op->call.on_done = on_piped;
-        op->pipe = pipe;
-        pipe->calls[i] = &op->call;
-    }
-    sql_run_many(vm->services.sql, pipe->calls, pipe->count, /* atomic= */ pipe->writes);
-    return task_await(L, &pipe->wait, pipe_done);
-}
-
-/* cx.db:pipeline(function(p) p:one(..) p:rows(..) p:exec(..) end) -> results in order; false for "no row".
- * One round trip; when one of them writes, all or none take effect. */
-static int db_pipeline(lua_State *L)
-{
-    check_engine(L);
-    if (((const struct db_value *)lua_touserdata(L, 1))->is_idempotent)
-        return luaL_error(L, "idempotent is for statements that stand alone, not for a pipeline");
-    luaL_checktype(L, 2, LUA_TFUNCTION);
-    struct db_pipe *pipe = udata_new(L, UD_PIPE, sizeof *pipe, 1);
-    pipe->vm = vm_of(L);
-    pipe->task = task_of(L);
-    pipe->wait.cancel = pipe_cancel;
-    lua_newtable(L);
-    lua_setiuservalue(L, -2, 1);
-    lua_pushvalue(L, 2);
-    lua_pushvalue(L, -2);
-    lua_callk(L, 1, 0, (lua_KContext)pipe, pipe_filled);
-    return pipe_filled(L, LUA_OK, (lua_KContext)pipe);
-}
-
 /* --- open --------------------------------------------------------------------------------------------------------- */
 
 void bind_db_push(lua_State *L) { udata_new(L, UD_DB, sizeof(struct db_value), 0); }
@@ -485,14 +352,10 @@ void bind_db_open(lua_State *L)
     static const luaL_Reg none[] = { { NULL, NULL } };
     static const luaL_Reg methods[] = {
         { "one", db_one },       { "rows", db_rows }, { "exec", db_exec },
-        { "begin", tx_begin },   { "blob", db_blob }, { "pipeline", db_pipeline },
+        { "begin", tx_begin },   { "blob", db_blob }, { "pipeline", pipe_run },
         { "notify", db_notify }, { "with", db_with }, { NULL, NULL },
     };
-    static const luaL_Reg pipe_methods[] = {
-        { "one", pipe_one }, { "rows", pipe_rows }, { "exec", pipe_exec }, { NULL, NULL }
-    };
     udata_family(L, UD_DB, "cx.db", none, methods);
-    udata_family(L, UD_PIPE, "pipeline", none, pipe_methods);
     udata_family(L, UD_BLOB, "blob", none, none);
     /* db:transaction(fn) is policy: lua/wick/transaction.lua */
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm_of(L)->metatable[UD_DB]);

@@ -72,6 +72,13 @@ void db_op_cancel(struct task_wait *wait);
 void db_op_on_done(struct sql_call *call);
 int db_op_done(lua_State *L, int status, lua_KContext context);
 
+/* The engine behind the cx.db at 1. Raises when there is none. */
+struct sql_engine *db_check(lua_State *L);
+/* A plain read of a route that declares to read may be retried, batched, or sent to a replica. */
+bool db_op_is_read(const struct task *task, const struct db_op *op);
+
+/* bind_pipe.c: cx.db:pipeline(fn) -> results */
+int pipe_run(lua_State *L);
 /* bind_tx.c: cx.db:begin{ read_only=, timeout= } -> tx */
 int tx_begin(lua_State *L);
 /* The transaction at 1. Raises when it is over, belongs to another request, or a COPY runs in it. */

@@ -98,6 +98,7 @@ static inline struct script_vm *vm_of(lua_State *L) { return task_of(L)->vm; }
 void bind_native_open(lua_State *L);      /* package.preload["wick.native"] */
 void bind_request_open(lua_State *L);
 void bind_db_open(lua_State *L);
+void bind_pipe_open(lua_State *L);
 void bind_tx_open(lua_State *L);
 void bind_copy_open(lua_State *L);
 void bind_rows_open(lua_State *L);

@@ -73,6 +73,7 @@ static int open_all(lua_State *L)
     bind_request_open(L);
     bind_rows_open(L);
     bind_db_open(L);
+    bind_pipe_open(L);
     bind_tx_open(L);
     bind_copy_open(L);
     bind_cache_open(L);
