@@ -2,6 +2,7 @@
  *
  * DESIGN  The function given to it adds statements, each an op of the task's; when it returned they are sent together. Text and
  *         parameters are anchored by the pipeline, for they leave the stack before they are sent.
+ * HOLDS   ops[] are looked at only by the task that took them, while it does the same work: it gives them back at its end.
  * Path:   plugins > [script/bind_pipe] > sql/engine > [script/bind_pipe] > script/task
  */
 #include "script/db_op.h"
@@ -12,20 +13,27 @@ enum { PIPE_MAX = 100 };
 struct db_pipe {
     struct task_wait wait; /* first: the context of the continuation */
     struct script_vm *vm;
-    struct task *task; /* that fills it, and holds the ops */
+    struct task *task; /* that fills it, and holds the ops .. */
+    uint64_t serial;   /* .. while it does this work */
     unsigned count, left;
     bool writes, sent;
     struct db_op *ops[PIPE_MAX];
     struct sql_call *calls[PIPE_MAX];
 };
 
+/* A coroutine of the user's may be left in the function, and resumed by another task: the ops are given back with the first. */
+static void check_owner(lua_State *L, const struct db_pipe *pipe)
+{
+    if (pipe->task != task_of(L) || pipe->serial != pipe->task->serial)
+        luaL_error(L, "this pipeline belongs to another request");
+}
+
 static int add_to_pipe(lua_State *L, enum db_want want)
 {
     struct db_pipe *pipe = udata_check(L, 1, UD_PIPE);
     if (pipe->sent)
         return luaL_error(L, "this pipeline was sent already");
-    if (pipe->task != task_of(L))
-        return luaL_error(L, "this pipeline belongs to another request");
+    check_owner(L, pipe);
     if (pipe->count == PIPE_MAX)
         return luaL_error(L, "at most %d statements go into one pipeline", PIPE_MAX);
     struct db_op *op = db_op_take(L, task_of(L));
@@ -99,6 +107,7 @@ static int pipe_filled(lua_State *L, int status, lua_KContext context)
     (void)status;
     struct db_pipe *pipe = (struct db_pipe *)context;
     struct script_vm *vm = pipe->vm;
+    check_owner(L, pipe);
     struct task *task = task_may_wait(L, "cx.db:pipeline");
     pipe->sent = true;
     if (pipe->count == 0) {
@@ -129,6 +138,7 @@ int pipe_run(lua_State *L)
     struct db_pipe *pipe = udata_new(L, UD_PIPE, sizeof *pipe, 1);
     pipe->vm = vm_of(L);
     pipe->task = task_of(L);
+    pipe->serial = pipe->task->serial;
     pipe->wait.cancel = pipe_cancel;
     lua_newtable(L);
     lua_setiuservalue(L, -2, 1);

@@ -40,6 +40,7 @@ struct script_vm {
     struct script_memory memory;
     struct script_main { struct task task; } main;   /* of the main coroutine */
     struct list idle, running;                        /* tasks */
+    uint64_t task_serial;                             /* of the last that was taken */
     struct list held;                                 /* open transactions, oldest first, see leak.c */
     struct timer leak_timer;
     uint64_t leak_threshold_ms;                       /* 0: none is too long */

@@ -64,7 +64,7 @@ struct task *task_take(struct script_vm *vm)
     vm->idle_count -= node != NULL;
     vm->running_count++;
     list_push_back(&vm->running, &task->node);
-    task->serial++;
+    task->serial = ++vm->task_serial;
     if (vm->services.loop)
         sql_retry_note(&vm->retries, loop_now_ms(vm->services.loop));
     task->timeout_ms = vm->timeout_ms;

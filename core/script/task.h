@@ -49,7 +49,7 @@ struct task {
     struct script_vm *vm;
     lua_State *L;                     /* its first coroutine */
     int anchor;                       /* reference of L */
-    uint64_t serial;                  /* of the work it does now */
+    uint64_t serial;                  /* of the work it does now, unique in the VM */
     enum task_stop stop;
     bool lost;                        /* the grace is over */
     bool may_wait;                    /* no C call without continuation stands between the coroutines */

@@ -270,6 +270,24 @@ static void a_pipeline_gives_results_in_order(void **state)
     world_close(&world);
 }
 
+static void a_pipeline_ends_with_its_request(void **state)
+{
+    (void)state;
+    open_with_table("local co, empty local function leave(fill) local one = coroutine.create(function() return "
+                    "cx.db:pipeline(fill) end) coroutine.resume(one) return one end "
+                    "route('GET', '/leave', function(req, cx) "
+                    "  co = leave(function(p) p:one('select 1 as a') coroutine.yield() end) "
+                    "  empty = leave(function(p) coroutine.yield() p:one('select 1 as a') end) end)"
+                    "local function again(one) local ok, why = coroutine.resume(one) return { ok, tostring(why) } end "
+                    "route('GET', '/again', function(req, cx) return { cx.db:one('select 1 as a').a, again(co), "
+                    "again(empty) } end)");
+    assert_answer(&world, "GET /leave", NULL, "204 ");
+    const char *answer = world_ask(&world, "GET /again", NULL); /* by the same task: it is used again */
+    assert_has(answer, "200 [1,[false,\"spec:1: this pipeline belongs to another request\"],[false,");
+    assert_has(answer, "[false,\"spec:1: this pipeline belongs to another request\"]]");
+    world_close(&world);
+}
+
 static void results_outlive_their_request(void **state)
 {
     (void)state;
@@ -344,6 +362,7 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_rolls_back),
         cmocka_unit_test(a_function_runs_in_a_transaction),
         cmocka_unit_test(a_pipeline_gives_results_in_order),
+        cmocka_unit_test(a_pipeline_ends_with_its_request),
         cmocka_unit_test(results_outlive_their_request),
         cmocka_unit_test(passwords_are_hashed_beside_the_loop),
         cmocka_unit_test(what_is_full_is_named),
