@@ -7,7 +7,8 @@
  *         neither side is ever more than a chunk ahead. A producer may wait for other things itself, but not use the transaction.
  *         The struct is on the heap, not in Lua: when its coroutine ends, or leaves its loop by break, the COPY is cancelled and the
  *         struct stays until on_done, which the engine owes it. What was cancelled or failed has failed the transaction, too.
- * HOLDS   tx->copy is the struct exactly while nobody has taken its outcome; it is on its task's list of held things as long.
+ * HOLDS   ud->copy is the struct as long as anybody may look at it; a continuation behind the producer finds it through ud only.
+ *         tx->copy is the struct exactly while nobody has taken its outcome; it is on its task's list of held things as long.
  * Path:   script/bind_tx > [script/bind_copy] > sql/copy
  */
 #include "script/db_op.h"
@@ -25,7 +26,7 @@ struct script_copy {
     struct task_held held;
     struct sql_copy copy;
     struct db_tx *tx;
-    struct copy_ud *ud; /* of copy_out */
+    struct copy_ud *ud; /* on the stack of the coroutine */
     struct task *task;
     struct script_vm *vm;
     struct str chunk; /* that just came */
@@ -39,8 +40,7 @@ static void forget(struct script_copy *copy)
 {
     task_let_go(&copy->held);
     copy->tx->copy = NULL;
-    if (copy->ud)
-        copy->ud->copy = NULL;
+    copy->ud->copy = NULL;
 }
 
 static void free_copy(struct script_copy *copy)
@@ -122,7 +122,18 @@ static void check_text(lua_State *L, const char *what, enum sql_copy_way wanted)
         luaL_error(L, "%s: this COPY goes the other way; use tx:%s", what, way == SQL_COPY_IN ? "copy_in" : "copy_out");
 }
 
-/* Raises what the engine refuses. ud may be NULL. */
+/* Empty yet; the transaction and the text live as long. [-0, +1] */
+static struct copy_ud *push_ud(lua_State *L)
+{
+    struct copy_ud *ud = udata_new(L, UD_COPY, sizeof *ud, 2);
+    for (int i = 1; i <= 2; i++) {
+        lua_pushvalue(L, i);
+        lua_setiuservalue(L, -2, i);
+    }
+    return ud;
+}
+
+/* Raises what the engine refuses. */
 static struct script_copy *start(lua_State *L, struct db_tx *tx, struct copy_ud *ud)
 {
     struct task *task = task_of(L);
@@ -142,6 +153,7 @@ static struct script_copy *start(lua_State *L, struct db_tx *tx, struct copy_ud 
         failure_raise(L, FAIL_SQL, &error);
     }
     copy->ud = ud;
+    ud->copy = copy;
     tx->copy = copy;
     task_hold(task, &copy->held, copy_forgotten);
     return copy;
@@ -165,7 +177,7 @@ static lua_Integer finish(lua_State *L, struct script_copy *copy)
 
 /* --- in ----------------------------------------------------------------------------------------------------------- */
 
-enum { IN_SOURCE = 3, IN_HANDLER, IN_CHUNK };
+enum { IN_SOURCE = 3, IN_HANDLER, IN_UD, IN_CHUNK };
 
 static int in_chunk(lua_State *L, int status, lua_KContext context);
 
@@ -182,25 +194,29 @@ static int in_room(lua_State *L, int status, lua_KContext context)
         abandon(copy);
         task_check(L);
     }
-    lua_settop(L, IN_HANDLER);
+    lua_settop(L, IN_UD);
     if (lua_isfunction(L, IN_SOURCE)) {
         lua_pushvalue(L, IN_SOURCE);
-        return in_chunk(L, lua_pcallk(L, 0, 1, IN_HANDLER, context, in_chunk), context);
+        return in_chunk(L, lua_pcallk(L, 0, 1, IN_HANDLER, 0, in_chunk), 0);
     }
     lua_rawgeti(L, IN_SOURCE, ++copy->at);
-    return in_chunk(L, LUA_OK, context);
+    return in_chunk(L, LUA_OK, 0);
 }
 
-/* The next chunk is on top, or nil, or what the producer raised. */
+/* The next chunk is on top, or nil, or what the producer raised. The producer may have lain in a coroutine of the user's that another
+ * request went on with, when the one of the COPY was over. */
 static int in_chunk(lua_State *L, int status, lua_KContext context)
 {
-    struct script_copy *copy = (struct script_copy *)context;
+    (void)context;
+    struct script_copy *copy = ((const struct copy_ud *)lua_touserdata(L, IN_UD))->copy;
+    if (!copy || copy->task != task_of(L))
+        return luaL_error(L, "this COPY belongs to another request");
     if (status != LUA_OK && status != LUA_YIELD) {
         abandon(copy);
         return lua_error(L);
     }
     if (copy->is_done) /* the server, or the deadline, while the producer waited */
-        return in_room(L, LUA_OK, context);
+        return in_room(L, LUA_OK, (lua_KContext)copy);
     int type = lua_type(L, IN_CHUNK);
     if (type != LUA_TNIL && type != LUA_TSTRING) {
         abandon(copy);
@@ -223,8 +239,9 @@ int tx_copy_in(lua_State *L)
     (void)task_may_wait(L, "tx:copy_in");
     lua_settop(L, IN_SOURCE);
     lua_pushcfunction(L, task_traceback);
+    struct copy_ud *ud = push_ud(L);
     tx->wrote = true;
-    return sleep_until(L, start(L, tx, NULL), in_room);
+    return sleep_until(L, start(L, tx, ud), in_room);
 }
 
 /* --- out ---------------------------------------------------------------------------------------------------------- */
@@ -267,21 +284,17 @@ int tx_copy_out(lua_State *L)
     struct db_tx *tx = tx_check(L);
     check_text(L, "tx:copy_out", SQL_COPY_OUT);
     (void)task_may_wait(L, "tx:copy_out");
-    struct copy_ud *ud = udata_new(L, UD_COPY, sizeof *ud, 2);
-    for (int i = 1; i <= 2; i++) { /* the transaction and the text live as long */
-        lua_pushvalue(L, i);
-        lua_setiuservalue(L, -2, i);
-    }
+    struct copy_ud *ud = push_ud(L);
     lua_pushvalue(L, -1);
     lua_pushcclosure(L, out_next, 1);
     lua_pushnil(L);
     lua_pushnil(L);
     lua_pushvalue(L, -4);
-    ud->copy = start(L, tx, ud);
+    (void)start(L, tx, ud);
     return 4;
 }
 
-/* The loop was left, or the iterator is collected. */
+/* The loop was left, or the iterator, or the coroutine that fills, is collected. */
 static int out_close(lua_State *L)
 {
     struct copy_ud *ud = udata_check(L, 1, UD_COPY);

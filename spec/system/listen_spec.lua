@@ -15,6 +15,7 @@ end
 
 local plugin = [[
 local heard, gaps, running, most = {}, 0, 0, 0
+local filler
 local function many(n)
   local i = 0
   return function()
@@ -68,6 +69,17 @@ return {
         local tx <close> = cx.db:begin()
         tx:copy_in("copy copied from stdin", function() cx.sleep "100ms"; return "" end)
       end },
+    { "POST", "/leave", name = "leave", handler = function(req, cx)
+        local tx = cx.db:begin()
+        filler = coroutine.create(function()
+          return tx:copy_in("copy copied from stdin", function() coroutine.yield() return "7\tx\n" end)
+        end)
+        return { fine = coroutine.resume(filler), waits = coroutine.status(filler) }
+      end },
+    { "POST", "/resume", name = "resume", handler = function()
+        local fine, why = coroutine.resume(filler)
+        return { fine = fine, why = tostring(why) }
+      end },
     { "GET", "/out", name = "copy_out", handler = function(req, cx)
         local tx <close> = cx.db:begin()
         local bytes, chunks = 0, 0
@@ -114,10 +126,12 @@ describe("COPY and LISTEN of a plugin", function()
   after_each(wick.stop_all)
   teardown(servers.stop_all)
 
-  local function start()
+  local function start(workers)
     server = wick.start {
       plugins = { copies = { ["init.lua"] = plugin, ["schema/postgres.sql"] = schema, ["schema/sqlite.sql"] = schema } },
-      config = { workers = 2, database = { sqlite = false, postgres = { primary = postgres.url, pool = { min_size = 1, max_size = 3 } } } },
+      config = {
+        workers = workers or 2, database = { sqlite = false, postgres = { primary = postgres.url, pool = { min_size = 1, max_size = 3 } } },
+      },
     }
     server:wait_until_ready()
     postgres:query "truncate copied"
@@ -167,6 +181,16 @@ describe("COPY and LISTEN of a plugin", function()
     assert.equal(504, post "/never".status)
     assert.is_true(is_clean())
     assert.equal("30", postgres:query "select count(*) from copied")
+  end)
+
+  it("ends a COPY with its request, though a coroutine lies in its producer", function()
+    start(1)
+    assert.equal(500, post "/leave".status) -- a transaction was still open
+    local resumed = post "/resume":json()
+    assert.is_false(resumed.fine)
+    assert.is_truthy(resumed.why:find("this COPY belongs to another request", 1, true), resumed.why)
+    assert.is_true(is_clean())
+    assert.equal("0", postgres:query "select count(*) from copied")
   end)
 
   it("ends a COPY whose client has left", function()
