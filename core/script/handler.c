@@ -238,6 +238,20 @@ static void judge_transactions(struct task *task)
         answer_internal(task);
 }
 
+/* What the request's route and a cached value say of the answer, behind the fields of its handler. */
+static void add_fields(struct task *task, const struct serve_fill *fill)
+{
+    struct reply_out *out = task->vm->reply;
+    if (task->route->policy)
+        buf_add_str(&out->fields, task->route->policy->vary_line);
+    if (!fill)
+        buf_add_str(&out->fields, out->label);
+    if (buf_ok(&out->fields))
+        out->http.fields = str_make(out->fields.data, out->fields.len);
+    else
+        answer_internal(task);
+}
+
 void handler_ended(struct task *task, bool clean)
 {
     struct script_vm *vm = task->vm;
@@ -252,6 +266,7 @@ void handler_ended(struct task *task, bool clean)
     }
     if (request) {
         judge_transactions(task);
+        add_fields(task, fill);
         struct http_reply reply = vm->reply->http; /* its release moves to the server */
         vm->reply->http.release = NULL;
         if (task->stop == TASK_ABORTED) {

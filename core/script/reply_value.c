@@ -39,6 +39,7 @@ void reply_out_reset(struct reply_out *out)
     if (out->http.release)
         out->http.release(out->http.owner);
     out->http = (struct http_reply){ .status = 0 };
+    out->label = STR_NONE;
     buf_reset(&out->fields);
     buf_reset(&out->body);
     enum { KEEP = 1 << 20 };
@@ -168,13 +169,23 @@ int reply_no_content(lua_State *L)
 
 static bool is_ours(struct str name)
 {
-    static const struct str ours[] = { { "content-length", 14 }, { "transfer-encoding", 17 },
-                                       { "connection", 10 },     { "date", 4 },
-                                       { "content-type", 12 },   { "x-request-id", 12 } };
+    static const struct str ours[] = {
+        { "content-length", 14 }, { "transfer-encoding", 17 }, { "connection", 10 }, { "date", 4 },
+        { "content-type", 12 },   { "x-request-id", 12 },      { "age", 3 },         { "x-cache", 7 }
+    };
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (str_is_nocase(name, ours[i]))
             return true;
     return false;
+}
+
+/* RFC 9110 8.8.3 */
+static bool is_etag(struct str value)
+{
+    if (str_starts(value, STR("W/")))
+        value = str_make(value.data + 2, value.len - 2);
+    return value.len >= 2 && value.data[0] == '"' &&
+           memchr(value.data + 1, '"', value.len - 1) == value.data + value.len - 1;
 }
 
 /* The value on top as a header line. */
@@ -196,6 +207,11 @@ static bool add_field(lua_State *L, struct reply_out *out, struct str name, char
     if (is_ours(name)) {
         snprintf(why, why_bytes, "the header %.*s is the server's to set%s", (int)name.len, name.data,
                  str_is_nocase(name, STR("content-type")) ? " (use type = in cx.reply)" : "");
+        return false;
+    }
+    if (str_is_nocase(name, STR("etag")) && !is_etag(value)) {
+        snprintf(why, why_bytes, "the header %.*s is a text in double quotes, such as '\"v7\"'", (int)name.len,
+                 name.data);
         return false;
     }
     buf_add_str(&out->fields, name);
@@ -370,10 +386,10 @@ static void use_entry(struct reply_out *out, const struct cached *cached)
 {
     out->http = (struct http_reply){ .status = 200,
                                      .type = json_type,
-                                     .fields = cached_label(cached),
                                      .body = cache_entry_value(cached->entry),
                                      .release = release_entry,
                                      .owner = cache_entry_ref(cached->entry) };
+    out->label = cached_label(cached);
 }
 
 bool reply_from_value(lua_State *L, int index, const struct http_request *request, struct reply_out *out, char *why,

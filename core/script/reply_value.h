@@ -15,6 +15,7 @@ struct script_vm;
 struct reply_out {
     struct http_reply http;
     struct buf fields, body;
+    struct str label;                  /* X-Cache of a cached value, a line; not sent by a response cache, which has a word of its own */
 };
 void reply_out_init(struct reply_out *out);
 void reply_out_reset(struct reply_out *out);   /* lets an entry go */

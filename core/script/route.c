@@ -107,6 +107,19 @@ static unsigned copy_list(lua_State *L, int table, const char *name, struct buf 
     return count;
 }
 
+/* Caches on the way need to know what the answer depends on (RFC 9110 12.5.5). */
+static void add_vary_line(struct script_route *route, size_t at, const size_t ends[])
+{
+    struct buf *text = &route->policy_text;
+    for (unsigned i = 0; i < route->policy->vary_count; at = ends[i++]) {
+        buf_add_str(text, i ? STR(", ") : STR("Vary: "));
+        for (size_t j = at; j < ends[i] && buf_ok(text); j++)
+            buf_add_char(text, text->data[j]);
+    }
+    if (route->policy->vary_count)
+        buf_add_str(text, STR("\r\n"));
+}
+
 static void read_policy(lua_State *L, int table, struct script_route *route)
 {
     size_t tags[CACHE_TAGS_MAX] = { 0 }, vary[4] = { 0 }, at = 0;
@@ -116,9 +129,13 @@ static void read_policy(lua_State *L, int table, struct script_route *route)
     policy->ttl_ms = whole_field(L, table, "ttl_ms");
     policy->stale_ms = whole_field(L, table, "stale_ms");
     policy->tag_count = copy_list(L, table, "tags", &route->policy_text, tags, CACHE_TAGS_MAX);
+    size_t names = route->policy_text.len;
     policy->vary_count = copy_list(L, table, "vary", &route->policy_text, vary, 4);
+    size_t line = route->policy_text.len;
+    add_vary_line(route, names, vary);
     if (!buf_ok(&route->policy_text))
         luaL_error(L, "no memory");
+    policy->vary_line = str_make(route->policy_text.data + line, route->policy_text.len - line);
     for (unsigned i = 0; i < policy->tag_count; at = tags[i++])
         policy->tags[i] = str_make(route->policy_text.data + at, tags[i] - at);
     for (unsigned i = 0; i < policy->vary_count; at = vary[i++])

@@ -51,16 +51,19 @@ void serve_etag(struct str body, char out[SERVE_ETAG_LEN + 1])
     out[18] = '\0';
 }
 
-bool serve_etag_matches(struct str list, const char *etag)
+static struct str without_weak(struct str etag)
 {
-    struct str wanted = str_of(etag);
+    return str_starts(etag, STR("W/")) ? str_make(etag.data + 2, etag.len - 2) : etag;
+}
+
+bool serve_etag_matches(struct str list, struct str etag)
+{
+    struct str wanted = without_weak(etag);
     while (list.len > 0) {
         struct str one = str_trim(str_split(&list, ','));
         if (str_is(one, STR("*")))
             return true;
-        if (str_starts(one, STR("W/")))
-            one = str_make(one.data + 2, one.len - 2);
-        if (str_is(one, wanted))
+        if (str_is(without_weak(one), wanted))
             return true;
     }
     return false;

@@ -11,6 +11,6 @@ enum { SERVE_ETAG_LEN = 18 };
 /* Strong ETag of a body: 18 characters with quotes, and a zero; the same on every node. */
 void serve_etag(struct str body, char out[SERVE_ETAG_LEN + 1]);
 /* RFC 9110 13.1.2: a list of entity tags, or "*"; compared weakly. */
-bool serve_etag_matches(struct str if_none_match, const char *etag);
+bool serve_etag_matches(struct str if_none_match, struct str etag);
 
 #endif

@@ -1,6 +1,7 @@
 /* response.c - the response cache: a route's fresh answer is written from memory without entering Lua.
  *
- * DESIGN  An entry's meta data is its head, ready to send: ETag (fixed length), length of the type, type, further fields.
+ * DESIGN  An entry's meta data is its head, ready to send: ETag (fixed length), length of the type, whether the handler's own ETag is
+ *         among the fields (then the first is empty), type, further fields.
  *         A hit is one look-up, one comparison with If-None-Match and one writev of head and body, without an allocation.
  *         A fill is the duty of the request that runs the handler: it holds the key and the flight, in the request's arena.
  * HOLDS   Every flight this file joins as leader is landed exactly once: in serve_response_send or serve_response_abandon.
@@ -81,6 +82,49 @@ static size_t key_write(const struct serve_policy *policy, const struct http_req
     return len;
 }
 
+/* --- fields ----------------------------------------------------------------------------------------------------- */
+
+static bool next_field(struct str *fields, struct str *name, struct str *value)
+{
+    if (fields->len == 0)
+        return false;
+    struct str line = str_split(fields, '\n');
+    *name = str_split(&line, ':');
+    *value = str_trim(str_split(&line, '\r'));
+    return true;
+}
+
+/* RFC 9111 3: an answer for one caller. */
+static bool is_for_one(struct str cache_control)
+{
+    while (cache_control.len > 0) {
+        struct str one = str_split(&cache_control, ',');
+        one = str_trim(str_split(&one, '='));
+        if (str_is_nocase(one, STR("no-store")) || str_is_nocase(one, STR("private")))
+            return true;
+    }
+    return false;
+}
+
+static bool may_keep(struct str fields)
+{
+    struct str name, value;
+    while (next_field(&fields, &name, &value))
+        if (str_is_nocase(name, STR("set-cookie")) || (str_is_nocase(name, STR("cache-control")) && is_for_one(value)))
+            return false;
+    return true;
+}
+
+/* The handler's own; data is NULL where it has none. */
+static struct str own_etag(struct str fields)
+{
+    struct str name, value;
+    while (next_field(&fields, &name, &value))
+        if (str_is_nocase(name, STR("etag")))
+            return value;
+    return STR_NONE;
+}
+
 /* --- sending ---------------------------------------------------------------------------------------------------- */
 
 static void release_entry(void *owner) { cache_entry_unref(owner); }
@@ -104,25 +148,37 @@ static size_t add_uint(char *out, size_t at, uint64_t value)
     return at;
 }
 
+/* Who has it already is sent no body. */
+static void send_unless_known(struct http_request *request, struct http_reply *reply, struct str etag)
+{
+    struct str asked = request->head.known[HTTP_IF_NONE_MATCH];
+    if (asked.data && serve_etag_matches(asked, etag)) {
+        reply->status = 304;
+        reply->type = STR_NONE;
+        reply->body = STR_NONE;
+    }
+    http_reply_send(request, reply);
+}
+
 /* Takes the reference. what: the X-Cache value. */
 static void send_entry(struct http_request *request, struct cache_entry *entry, struct str what)
 {
     struct str meta = cache_entry_meta(entry);
     assert(entry->kind == ENTRY_RESPONSE && meta.len >= META_HEAD);
     size_t type_len = (unsigned char)meta.data[ETAG_LEN];
+    bool has_own = meta.data[ETAG_LEN + 1] != 0;
     struct str type = str_make(meta.data + META_HEAD, type_len);
     struct str more = str_make(type.data + type_len, meta.len - META_HEAD - type_len);
+    struct str etag = has_own ? own_etag(more) : str_make(meta.data, ETAG_LEN);
     uint64_t now_ms = loop_now_ms(http_request_loop(request));
     uint64_t age_s = now_ms > entry->created_ms ? (now_ms - entry->created_ms) / 1000 : 0;
-    char fields[FIELDS_MAX + 128], etag[ETAG_LEN + 1];
-    memcpy(etag, meta.data, ETAG_LEN);
-    etag[ETAG_LEN] = '\0';
-    size_t len = add(fields, 0, STR("ETag: "));
-    len = add(fields, len, str_make(etag, ETAG_LEN));
-    len = add(fields, len, STR("\r\nAge: "));
+    char fields[FIELDS_MAX + 128];
+    size_t len = add(fields, 0, STR("Age: "));
     len = add_uint(fields, len, age_s);
     len = add(fields, len, STR("\r\nX-Cache: "));
     len = add(fields, len, what);
+    len = add(fields, len, has_own ? STR_NONE : STR("\r\nETag: "));
+    len = add(fields, len, has_own ? STR_NONE : etag);
     len = add(fields, len, STR("\r\n"));
     len = add(fields, len, more);
     struct http_reply reply = { .status = 200,
@@ -131,41 +187,51 @@ static void send_entry(struct http_request *request, struct cache_entry *entry, 
                                 .body = cache_entry_value(entry),
                                 .release = release_entry,
                                 .owner = entry };
-    struct str asked = request->head.known[HTTP_IF_NONE_MATCH];
-    if (asked.data && serve_etag_matches(asked, etag)) {
-        reply.status = 304;
-        reply.type = STR_NONE;
-        reply.body = STR_NONE;
-    }
-    http_reply_send(request, &reply);
+    send_unless_known(request, &reply, etag);
 }
 
-/* The reply with its ETag, the line's end, and what comes with it in front of its own fields; in the request's arena. */
-static struct http_reply with_fields(struct http_request *request, const struct http_reply *reply, const char *etag,
-                                     struct str what)
+/* What an answer to GET is called: by its handler, or by its body. */
+struct tag {
+    bool is_own;
+    struct str text;
+    char made[ETAG_LEN + 1];
+};
+
+static void tag_make(struct tag *tag, const struct http_reply *reply)
+{
+    tag->text = own_etag(reply->fields);
+    tag->is_own = tag->text.data != NULL;
+    if (tag->is_own)
+        return;
+    serve_etag(reply->body, tag->made);
+    tag->text = str_make(tag->made, ETAG_LEN);
+}
+
+/* The reply with its ETag, and the line that comes with it, in front of its own fields; in the request's arena. */
+static struct http_reply with_fields(struct http_request *request, const struct http_reply *reply,
+                                     const struct tag *tag, struct str what)
 {
     struct http_reply out = *reply;
-    char *fields = arena_alloc(&request->arena, STR("ETag: ").len + ETAG_LEN + what.len + reply->fields.len);
+    char *fields = arena_alloc(&request->arena, STR("ETag: \r\n").len + ETAG_LEN + what.len + reply->fields.len);
     if (!fields)
         return out;
-    size_t len = add(fields, 0, STR("ETag: "));
-    len = add(fields, len, str_make(etag, ETAG_LEN));
+    size_t len = 0;
+    if (!tag->is_own) {
+        len = add(fields, len, STR("ETag: "));
+        len = add(fields, len, tag->text);
+        len = add(fields, len, STR("\r\n"));
+    }
     len = add(fields, len, what);
     len = add(fields, len, reply->fields);
     out.fields = str_make(fields, len);
     return out;
 }
 
-static void send_tagged(struct http_request *request, const struct http_reply *reply, const char *etag, struct str what)
+static void send_tagged(struct http_request *request, const struct http_reply *reply, const struct tag *tag,
+                        struct str what)
 {
-    struct http_reply out = with_fields(request, reply, etag, what);
-    struct str asked = request->head.known[HTTP_IF_NONE_MATCH];
-    if (asked.data && serve_etag_matches(asked, etag)) {
-        out.status = 304;
-        out.type = STR_NONE;
-        out.body = STR_NONE;
-    }
-    http_reply_send(request, &out);
+    struct http_reply out = with_fields(request, reply, tag, what);
+    send_unless_known(request, &out, tag->text);
 }
 
 static bool is_get(const struct http_request *request)
@@ -210,6 +276,7 @@ static enum serve_response join(struct serve_fill *fill)
     case CACHE_REFUSED: break;
     }
     if (fill->stale) {
+        metric_add(counters.stale, 1);
         send_entry(fill->request, fill->stale, STR("STALE; layer=l1"));
         return SERVE_DONE;
     }
@@ -305,15 +372,15 @@ static void drop_stale(struct serve_fill *fill)
 }
 
 /* Keeps the answer; NULL when it cannot be kept. */
-static struct cache_entry *keep(struct serve_fill *fill, const struct http_reply *reply, const char *etag)
+static struct cache_entry *keep(struct serve_fill *fill, const struct http_reply *reply, const struct tag *tag)
 {
     const struct serve_policy *policy = fill->policy;
-    if (reply->type.len > 255 || reply->fields.len > FIELDS_MAX - 128)
+    if (reply->type.len > 255 || reply->fields.len > FIELDS_MAX - 128 || !may_keep(reply->fields))
         return NULL;
     char meta[META_HEAD + 255 + FIELDS_MAX];
-    memcpy(meta, etag, ETAG_LEN);
+    memcpy(meta, tag->made, ETAG_LEN);
     meta[ETAG_LEN] = (char)reply->type.len;
-    meta[ETAG_LEN + 1] = 0;
+    meta[ETAG_LEN + 1] = (char)tag->is_own;
     size_t len = META_HEAD;
     if (reply->type.len)
         memcpy(meta + len, reply->type.data, reply->type.len);
@@ -339,13 +406,13 @@ static struct cache_entry *keep(struct serve_fill *fill, const struct http_reply
 
 void serve_response_send(struct serve_fill *fill, struct http_request *request, const struct http_reply *reply)
 {
-    char etag[ETAG_LEN + 1];
+    struct tag tag = { .is_own = false };
     bool tagged = is_get(request) && reply->status == 200;
     if (tagged)
-        serve_etag(reply->body, etag);
+        tag_make(&tag, reply);
     if (!fill) {
         if (tagged)
-            send_tagged(request, reply, etag, STR("\r\n"));
+            send_tagged(request, reply, &tag, STR_NONE);
         else
             http_reply_send(request, reply);
         return;
@@ -360,12 +427,12 @@ void serve_response_send(struct serve_fill *fill, struct http_request *request, 
             reply->release(reply->owner);
         return;
     }
-    struct cache_entry *entry = tagged ? keep(fill, reply, etag) : NULL;
+    struct cache_entry *entry = tagged ? keep(fill, reply, &tag) : NULL;
     land(fill, entry ? FAIL_OK : reply->status >= 500 ? FAIL_IO : FAIL_MISSING, entry);
     cache_entry_unref(entry);
     drop_stale(fill);
     if (tagged)
-        send_tagged(request, reply, etag, STR("\r\nX-Cache: MISS\r\n"));
+        send_tagged(request, reply, &tag, STR("X-Cache: MISS\r\n"));
     else
         http_reply_send(request, reply);
 }

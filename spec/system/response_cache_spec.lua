@@ -24,6 +24,11 @@ return {
       end },
     { "GET", "/long", name = "long", cache = { ttl = "1h", tags = { "numbers" } },
       handler = function() runs = runs + 1; return { run = runs } end },
+    { "GET", "/value", name = "value", cache = { ttl = "1h" },
+      handler = function(req, cx) return cx.cache:get("value", function() return { a = 1 } end) end },
+    { "GET", "/named", name = "named", handler = function(req, cx) return cx.reply { headers = { ETag = req.query.etag }, body = "x" } end,
+      query = S.record { etag = S.string {} } },
+    { "GET", "/aged", name = "aged", handler = function(req, cx) return cx.reply { headers = { Age = 7 } } end },
     { "POST", "/drop", name = "drop", handler = function(req, cx) cx.cache:drop_tag "numbers" end },
     { "POST", "/fail", name = "fail", handler = function() failing = true end },
     { "POST", "/work", name = "work", handler = function() failing = false end },
@@ -84,6 +89,30 @@ describe("a route with cache", function()
     assert.equal("de", german:json().language)
     assert.equal("HIT; layer=l1", server:get("/counted?n=1", { ["accept-language"] = "de" }).headers["x-cache"])
     assert.equal(3, runs())
+  end)
+
+  it("says in each answer what it varies by", function()
+    local first = server:get "/counted"
+    assert.equal("accept-language", first.headers.vary)
+    assert.equal("accept-language", server:get("/counted").headers.vary)
+    assert.equal("accept-language", server:get("/counted", { ["if-none-match"] = first.headers.etag }).headers.vary)
+    assert.equal("accept-language", server:get("/counted?mode=missing").headers.vary)
+    assert.is_nil(server:get("/long").headers.vary)
+  end)
+
+  it("says once whether it was answered from memory, whatever cx.cache had for its handler", function()
+    local first, second = server:get "/value", server:get "/value"
+    assert.equal("MISS", first.headers["x-cache"])
+    assert.equal("HIT; layer=l1", second.headers["x-cache"])
+  end)
+
+  it("is called by its handler's ETag, which is one; Age is the server's to set", function()
+    assert.equal('"v7"', server:get("/named?etag=%22v7%22").headers.etag)
+    assert.equal(304, server:get("/named?etag=%22v7%22", { ["if-none-match"] = '"v7"' }).status)
+    assert.equal(500, server:get("/named?etag=v7").status)
+    assert.is_truthy(server:log():find("the header ETag is a text in double quotes", 1, true))
+    assert.equal(500, server:get("/aged").status)
+    assert.is_truthy(server:log():find("the header Age is the server's to set", 1, true))
   end)
 
   it("is run again after its tag was dropped", function()

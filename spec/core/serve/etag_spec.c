@@ -70,13 +70,13 @@ static void if_none_match_is_a_list_compared_weakly(void **state)
 {
     (void)state;
     const char *etag = "\"0123456789abcdef\"";
-    assert_true(serve_etag_matches(STR("\"0123456789abcdef\""), etag));
-    assert_true(serve_etag_matches(STR("W/\"0123456789abcdef\""), etag));
-    assert_true(serve_etag_matches(STR("\"a\", \"0123456789abcdef\" ,\"b\""), etag));
-    assert_true(serve_etag_matches(STR("*"), etag));
-    assert_false(serve_etag_matches(STR("\"0123456789abcde\""), etag));
-    assert_false(serve_etag_matches(STR("0123456789abcdef"), etag));
-    assert_false(serve_etag_matches(STR(""), etag));
+    assert_true(serve_etag_matches(STR("\"0123456789abcdef\""), str_of(etag)));
+    assert_true(serve_etag_matches(STR("W/\"0123456789abcdef\""), str_of(etag)));
+    assert_true(serve_etag_matches(STR("\"a\", \"0123456789abcdef\" ,\"b\""), str_of(etag)));
+    assert_true(serve_etag_matches(STR("*"), str_of(etag)));
+    assert_false(serve_etag_matches(STR("\"0123456789abcde\""), str_of(etag)));
+    assert_false(serve_etag_matches(STR("0123456789abcdef"), str_of(etag)));
+    assert_false(serve_etag_matches(STR(""), str_of(etag)));
 }
 
 int main(void)

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CLIENTS_MAX = 8, PATIENCE_TURNS = 5000 };
+enum { CLIENTS_MAX = 12, PATIENCE_TURNS = 5000 };
 
 /* A request that runs the handler, or waits for the one that does. request is NULL when it was answered. */
 struct duty {
@@ -76,8 +76,8 @@ static void on_released(void *owner)
     released++;
 }
 
-/* The handler of the n-th request that came answers. */
-static void answer(unsigned n, int status, const char *body)
+/* The handler of the n-th request that came answers, with these fields. */
+static void answer_with(unsigned n, int status, const char *fields, const char *body)
 {
     struct duty duty = duties[n];
     assert_true(duty.request && duty.runs);
@@ -85,11 +85,13 @@ static void answer(unsigned n, int status, const char *body)
     serve_response_send(duty.fill, duty.request,
                         &(struct http_reply){ .status = status,
                                               .type = STR("text/plain"),
-                                              .fields = STR("X-Own: yes\r\n"),
+                                              .fields = str_of(fields),
                                               .body = str_of(body),
                                               .release = on_released,
                                               .owner = &released });
 }
+
+static void answer(unsigned n, int status, const char *body) { answer_with(n, status, "X-Own: yes\r\n", body); }
 
 /* --- clients --- */
 
@@ -243,6 +245,46 @@ static void a_field_that_the_route_varies_by_is_part_of_the_key(void **state)
     answer(1, 200, "hello");
     assert_answer(fd, "200", "MISS", "hello");
     assert_answer(ask("GET", "/a", "Accept-Language: de\r\n"), "200", "HIT; layer=l1", "hallo");
+}
+
+static void what_is_for_one_caller_is_not_kept(void **state)
+{
+    (void)state;
+    static const char *const fields[] = { "X-Own: yes\r\nset-cookie: a=b\r\n",
+                                          "Cache-Control: Private\r\nX-Own: yes\r\n",
+                                          "Cache-Control: max-age=0, no-store\r\nX-Own: yes\r\n" };
+    for (unsigned i = 0; i < 3; i++) {
+        char target[] = "/0";
+        target[1] = (char)('0' + i);
+        unsigned before = arrived;
+        int fd = ask("GET", target, ""), follower = ask("GET", target, "");
+        answer_with(before, 200, fields[i], "mine");
+        assert_answer(fd, "200", "MISS", "mine");
+        wait_for_run(before + 1);
+        answer_with(before + 1, 200, fields[i], "yours");
+        assert_answer(follower, "200", "MISS", "yours");
+        fd = ask("GET", target, "");
+        answer(before + 2, 200, "theirs");
+        assert_answer(fd, "200", "MISS", "theirs");
+    }
+}
+
+static void an_answer_has_one_name_and_it_is_the_handlers(void **state)
+{
+    (void)state;
+    int fd = ask("GET", "/a", "");
+    answer_with(0, 200, "etag: W/\"v7\"\r\nX-Own: yes\r\n", "one");
+    assert_null(strstr(hear(fd), "ETag"));
+    const char *kept = hear(ask("GET", "/a", ""));
+    assert_has(kept, "HIT");
+    assert_has(kept, "etag: W/\"v7\"\r\n");
+    assert_null(strstr(kept, "ETag"));
+    kept = hear_head(ask("GET", "/a", "If-None-Match: \"v7\"\r\n"), false);
+    assert_memory_equal(kept, "HTTP/1.1 304", 12);
+    assert_has(kept, "etag: W/\"v7\"\r\n");
+    fd = ask("GET", "/b", "If-None-Match: W/\"v8\"\r\n");
+    answer_with(4 - 1, 200, "ETag: \"v8\"\r\n", "two");
+    assert_memory_equal(hear_head(fd, false), "HTTP/1.1 304", 12);
 }
 
 static void a_key_too_long_and_a_method_that_changes_things_are_not_cached(void **state)
@@ -425,6 +467,8 @@ int main(void)
 
         SENTENCE(what_the_handler_answered_is_sent_again_without_it),
         SENTENCE(a_field_that_the_route_varies_by_is_part_of_the_key),
+        SENTENCE(what_is_for_one_caller_is_not_kept),
+        SENTENCE(an_answer_has_one_name_and_it_is_the_handlers),
         SENTENCE(a_key_too_long_and_a_method_that_changes_things_are_not_cached),
         SENTENCE(those_who_ask_meanwhile_get_the_same_answer),
         SENTENCE(when_the_one_who_runs_leaves_the_next_one_runs),
