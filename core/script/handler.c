@@ -238,10 +238,34 @@ static void judge_transactions(struct task *task)
         answer_internal(task);
 }
 
+static bool has_field(struct str fields, struct str wanted)
+{
+    while (fields.len > 0) {
+        struct str line = str_split(&fields, '\n');
+        if (str_is_nocase(str_split(&line, ':'), wanted))
+            return true;
+    }
+    return false;
+}
+
+/* The lines of middleware whose names the handler has left free. */
+static void add_headers(struct buf *fields, struct str headers)
+{
+    size_t own = fields->len;
+    while (headers.len > 0) {
+        struct str line = str_split(&headers, '\n'), rest = line;
+        if (has_field(str_make(fields->data, own), str_split(&rest, ':')))
+            continue;
+        buf_add_str(fields, line);
+        buf_add_char(fields, '\n');
+    }
+}
+
 /* What the request's route and a cached value say of the answer, behind the fields of its handler. */
 static void add_fields(struct task *task, const struct serve_fill *fill)
 {
     struct reply_out *out = task->vm->reply;
+    add_headers(&out->fields, str_make(task->route->headers.data, task->route->headers.len));
     if (task->route->policy)
         buf_add_str(&out->fields, task->route->policy->vary_line);
     if (!fill)

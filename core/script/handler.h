@@ -24,6 +24,7 @@ struct script_route {
     bool is_alone, shares_commit;        /* its statements share no round trip; its inserts share a commit */
     struct serve_policy *policy;           /* NULL: no response cache */
     struct buf policy_text;                /* what its slices point into */
+    struct buf headers;                    /* lines of each answer that has none of the same name */
     struct metric_histogram *took;
     struct metric_counter *bytes_in, *bytes_out;
     struct route_code { int status; enum http_method method; struct metric_counter *count; } codes[ROUTE_CODES_MAX];

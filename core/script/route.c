@@ -4,6 +4,7 @@
  */
 #include "script/handler.h"
 #include "script/state.h"
+#include "script/value.h"
 
 #include <stdio.h>
 
@@ -14,6 +15,7 @@ static void route_free(struct script_route *route)
     mem_free(route->pattern);
     mem_free(route->policy);
     buf_clear(&route->policy_text);
+    buf_clear(&route->headers);
     list_remove(&route->node);
     mem_free(route);
 }
@@ -41,6 +43,7 @@ struct script_route *route_new(struct script_vm *vm, const char *name)
     route->name = mem_dup(MEM_SCRIPT, name, strlen(name));
     route->handler = route->cx = LUA_NOREF;
     buf_init(&route->policy_text, MEM_SCRIPT, 64 * 1024);
+    buf_init(&route->headers, MEM_SCRIPT, 16 * 1024);
     if (!route->name) {
         route_free(route);
         return NULL;
@@ -162,7 +165,16 @@ static int keep_field(lua_State *L, int table, const char *name)
     return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* native.route_add{ method, pattern, name, plugin, handler, cx, timeout_ms, body_max, reads, batch, group, cache } -> true | nil, why
+static void read_headers(lua_State *L, int table, struct script_route *route)
+{
+    if (lua_getfield(L, table, "headers") == LUA_TSTRING)
+        buf_add_str(&route->headers, value_str(L, -1));
+    lua_pop(L, 1);
+    if (!buf_ok(&route->headers))
+        luaL_error(L, "the headers of middleware are longer than 16 KiB together");
+}
+
+/* native.route_add{ method, pattern, name, plugin, handler, cx, timeout_ms, body_max, reads, batch, group, cache, headers } -> true | nil, why
  * The route is on the VM's list before anything can raise, so it is freed with the VM whatever happens. */
 int route_add(lua_State *L)
 {
@@ -188,6 +200,7 @@ int route_add(lua_State *L)
     route->int_params = find_ints(route->pattern);
     if (lua_getfield(L, 1, "cache") == LUA_TTABLE)
         read_policy(L, lua_gettop(L), route);
+    read_headers(L, 1, route);
     route->handler = keep_field(L, 1, "handler");
     route->cx = keep_field(L, 1, "cx");
     char why[256];

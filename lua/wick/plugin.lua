@@ -25,6 +25,8 @@ local names = S.list(S.string { min_length = 1 }, { optional = true })
 local middleware = S.record {
   name = S.string { min_length = 1 }, after = names, before = names, applies = fn, wrap = S.any { check = fn.check },
   cacheable = S.boolean { default = false, doc = "does not decide who may see an answer, so a cached one may be sent without it" },
+  headers = S.map(S.string { pattern = "^[\32-\126]+$" }, { key_pattern = "^[%w-]+$", default = {},
+    doc = "of each answer of the routes it applies to, unless the handler sets one of the same name" }),
 }
 
 -- Channels of NOTIFY: what runs for each note, and what when some may have been missed.

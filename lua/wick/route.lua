@@ -70,7 +70,7 @@ function route.middleware(plugins)
       items[#items + 1] = {
         name = middleware.name, after = middleware.after, before = middleware.before,
         applies = middleware.applies, wrap = middleware.wrap, cx = one.cx,
-        cacheable = middleware.cacheable, plugin = one.plugin.name,
+        headers = middleware.headers, cacheable = middleware.cacheable, plugin = one.plugin.name,
       }
     end
   end
@@ -96,6 +96,18 @@ function route.compile(one, middleware)
     handler = items[i].wrap(handler, one, items[i].cx)
   end
   return handler
+end
+
+-- The lines of header that middleware puts into each answer of the route; the outermost has the first word.
+local function headers_of(one, middleware)
+  local lines, seen = {}, {}
+  for _, item in ipairs(around(one, middleware)) do
+    for name, value in pairs(item.headers) do
+      lines[#lines + 1] = not seen[name:lower()] and ("%s: %s\r\n"):format(name, value) or nil
+      seen[name:lower()] = true
+    end
+  end
+  return table.concat(lines)
 end
 
 -- A cached answer is sent before any Lua runs, so nothing that decides who may see it may stand before it.
@@ -133,7 +145,7 @@ function route.add_all(plugins, settings)
       local cache = this.cache
       local added, problem = native.route_add {
         method = this.method, pattern = this.pattern, name = this.name, plugin = one.plugin.name, cx = one.cx,
-        handler = route.compile(this, middleware),
+        handler = route.compile(this, middleware), headers = headers_of(this, middleware),
         timeout_ms = this.timeout or settings.http.request_timeout,
         body_max = this.max_body or settings.http.body_max,
         reads = this.reads == nil and this.method == "GET" or this.reads == true,

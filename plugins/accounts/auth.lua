@@ -44,6 +44,8 @@ return {
     {
       name = "auth",
       applies = function(route) return route.auth ~= nil end,
+      -- A cache on the way may take a key in X-API-Key for no credentials at all (RFC 9111 3.5 speaks of Authorization only).
+      headers = { ["Cache-Control"] = "private, no-store", Vary = "Authorization, X-API-Key" },
       wrap = function(next_handler, route, accounts)
         local check = wrap(next_handler, route)
         return function(req, cx)

@@ -168,6 +168,15 @@ rig.on_each_engine({ describe = describe, setup = setup, teardown = teardown }, 
       end
     end)
 
+    it("makes answers that nobody may keep for others", function()
+      for _, response in ipairs { wick:get("/api/v1/me", wick.user), wick:get "/api/v1/me", wick:get("/api/v1/users", wick.user),
+        wick:get("/api/v1/me", nil, { authorization = "Bearer " .. wick.user, ["if-none-match"] = "*" }) } do
+        assert.equal("private, no-store", response.headers["cache-control"])
+        assert.equal("Authorization, X-API-Key", response.headers.vary)
+      end
+      assert.equal("no-store", wick:post("/api/v1/keys", { name = "own word" }, wick.user).headers["cache-control"])
+    end)
+
     it("ends at once with logout, for every worker, and no other does", function()
       local user = new_user()
       local one, other = wick:login(user.email, user.password), wick:login(user.email, user.password)

@@ -182,6 +182,7 @@ describe("plugins", function()
       assert.same({
         'plugins/a/init.lua:5: after: expected a list, got "x"',
         "plugins/a/init.lua:3: api: expected a whole number from 1 to 1, got 2",
+        'plugins/a/init.lua:7: middleware[1].headers.A: must match the pattern ^[ -~]+$, got "b\\nc: d"',
         "plugins/a/init.lua:7: middleware[1].wrap: is required: expected anything",
         'plugins/a/init.lua:2: name: must match the pattern ^[a-z][a-z0-9_]*$, got "A b"',
         "plugins/a/init.lua:6: options: expected a schema such as S.record { ... }",
@@ -197,7 +198,7 @@ return {
   start = 1, stop = "x",
   after = "x",
   options = { a = 1 },
-  middleware = { { name = "m" } },
+  middleware = { { name = "m", headers = { A = "b\nc: d" } } },
   route_fields = { x = 1 },
   requires = { b = "1" },
   versoin = "1.0.0",
@@ -400,6 +401,18 @@ return { name = "b", routes = {
       local req = { body = { x = 1 } }
       assert.equal(422, native.routes[1].handler(req, cx).status)
       assert.equal("outer:a inner:a ", req.trace)
+    end)
+
+    it("with the headers of the middleware that applies, the outermost first to say", function()
+      write { ["plugins/a/init.lua"] = [[
+local function wrap(next_handler) return next_handler end
+return { name = "a", middleware = {
+  { name = "inner", wrap = wrap, after = { "outer" }, headers = { vary = "B", ["X-Inner"] = "1" } },
+  { name = "outer", wrap = wrap, headers = { Vary = "A" } },
+  { name = "never", wrap = wrap, headers = { ["X-Never"] = "1" }, applies = function() return false end },
+}, routes = { { "GET", "/a", name = "a", handler = wrap } } }]] }
+      add 'return { plugins = { "a" } }'
+      assert.equal("Vary: A\r\nX-Inner: 1\r\n", native.routes[1].headers)
     end)
 
     it("whose answers are kept only where no middleware decides who may see them", function()
