@@ -3,7 +3,7 @@
 --   local Service = S.record { id = S.uuid {}, name = S.string { max_length = 100 }, port = S.int64 { min = 1, max = 65535 } }
 --   local value, errors = S.check(Service, input, "json")
 --
--- A field is required unless it has `default` or `optional = true`. All errors are reported at once, each as
+-- A field is required unless it has `default` or `optional = true`. All errors, up to 50, are reported at once, each as
 -- { path = { "labels", "team" }, text = "..." }. Sources: "lua" (configuration: durations and sizes are text with units),
 -- "json" (request bodies), "text" (query and path parameters: numbers and booleans arrive as text).
 -- A checked value is a new table; the input is never changed.

@@ -24,8 +24,13 @@ local function distance(a, b, limit)
   return row[#b]
 end
 
---- The known name nearest to `name`, or nil when none is near. `known` is a list.
+local NAME_MAX = 64 -- bytes; comparing takes time with their square
+
+--- The known name nearest to `name`, or nil when none is near or it is long. `known` is a list.
 local function nearest(name, known)
+  if #name > NAME_MAX then
+    return nil
+  end
   local limit = #name > 1 and math.max(1, #name // 3) or 0 -- anything is near a single letter
   local best, best_distance = nil, limit + 1
   for _, candidate in ipairs(known) do

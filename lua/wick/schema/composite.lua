@@ -40,11 +40,21 @@ local function passes(value, cx)
   return true
 end
 
+local SUGGESTIONS_MAX = 5 -- each compares a name with all there are
+
+local function near(name, shape, cx)
+  cx.suggestions = (cx.suggestions or 0) + 1
+  return cx.suggestions <= SUGGESTIONS_MAX and suggest.phrase(name, shape.names) or ""
+end
+
 local function read_others(shape, found, out, cx)
   for _, name in ipairs(sorted_keys(found)) do
+    if cx.is_full then
+      return
+    end
     push(cx, name)
     if not shape.rest then
-      fail(cx, ("is not known here%s"):format(suggest.phrase(name, shape.names)))
+      fail(cx, ("is not known here%s"):format(near(name, shape, cx)))
     elseif passes(name, cx) and passes(found[name], cx) then
       out[name] = found[name]
     end
@@ -180,6 +190,9 @@ local function read_list(shape, value, cx)
   end
   local out = json.array {}
   for i = 1, count do
+    if cx.is_full then
+      return nil
+    end
     push(cx, i)
     out[i] = check(shape.of, value[i], cx)
     pop(cx)
@@ -209,6 +222,9 @@ local function read_map(shape, value, cx)
   end
   local out, count = json.object {}, 0
   for _, key in ipairs(sorted_keys(value)) do
+    if cx.is_full then
+      return nil
+    end
     push(cx, key)
     if core.has_zero(key) then
       fail(cx, core.ZERO)
@@ -245,7 +261,7 @@ local function read_any_of(shape, value, cx)
     end
   end
   for _, err in ipairs(nearest or {}) do
-    cx.errors[#cx.errors + 1] = err
+    core.add(cx, err)
   end
   if not nearest then
     fail(cx, ("%s, got %s"):format(shape:expects(), describe(value, shape, cx)))

@@ -93,12 +93,26 @@ function core.describe(value, shape, cx)
   return core.plain(value)
 end
 
+local ERRORS_MAX = 50
+
+--- Notes one error; beyond ERRORS_MAX only that there are more, for whoever sends thousands may not keep a loop busy with them.
+-- Those who go through many values stop when cx.is_full.
+function core.add(cx, err)
+  if cx.is_full then
+    return
+  elseif #cx.errors == ERRORS_MAX then
+    cx.is_full = true
+    err = { path = {}, text = ("there are more mistakes than these %d"):format(ERRORS_MAX) }
+  end
+  cx.errors[#cx.errors + 1] = err
+end
+
 function core.fail(cx, text)
   local path = {}
   for i = 1, cx.depth do
     path[i] = cx.path[i]
   end
-  cx.errors[#cx.errors + 1] = { path = path, text = text }
+  core.add(cx, { path = path, text = text })
 end
 
 core.ZERO = "must not contain the character U+0000, which the database cannot hold"

@@ -293,6 +293,26 @@ describe("S.record", function()
     }, errors_of(shape, { port = 0, labels = { team = 1 }, nmae = "x", zebra = 1, health = { every = true, pth = "/" } }))
   end)
 
+  it("names the first fifty mistakes, suggests for the first few, and takes no time for the others", function()
+    local value, many = { naem = "x" }, {}
+    for i = 1, 20000 do
+      value[("nome%06d%s"):format(i, ("x"):rep(40))] = i
+      many[i] = "no number"
+    end
+    local begun = os.clock()
+    local _, errors = S.check(S.record { name = S.string {}, number = S.int64 {} }, value, "json")
+    assert.is_true(os.clock() - begun < 0.2 * (tonumber(os.getenv "WICK_SLOW") or 3))
+    assert.equal(51, #errors)
+    assert.equal("there are more mistakes than these 50", errors[51].text)
+    assert.matches('did you mean "name"', errors[3].text)
+    _, errors = S.check(S.map(S.boolean {}), value, "json")
+    assert.equal(51, #errors)
+    for _, shape in ipairs { S.list(S.int64 {}), S.list(S.any_of { S.int64 {}, S.boolean {} }) } do
+      _, errors = S.check(shape, many, "lua")
+      assert.equal(51, #errors)
+    end
+  end)
+
   it("takes an object and nothing else", function()
     assert.equal("expected an object, got a list", error_of(shape, { 1, 2 }))
     assert.equal("expected an object, got a list", error_of(S.record {}, require("wick.native").json.array {}))
