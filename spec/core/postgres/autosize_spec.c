@@ -276,10 +276,10 @@ struct line {
     unsigned first, last;
 };
 
-static struct postgres_autosize_sample serve_line(struct line *line, double from_ms, unsigned size, uint64_t *seed)
+static struct postgres_autosize_sample serve_line(struct line *line, unsigned from_ms, unsigned size, uint64_t *seed)
 {
     struct postgres_autosize_sample sample = { .seconds = POSTGRES_AUTOSIZE_MS / 1000.0 };
-    for (double ms = from_ms; ms < from_ms + POSTGRES_AUTOSIZE_MS; ms += HOLD_MS) {
+    for (unsigned ms = from_ms; ms < from_ms + POSTGRES_AUTOSIZE_MS; ms += HOLD_MS) {
         for (; line->next_ms <= ms && line->last < CALLS; line->next_ms -= 1000 / 36.0 * log(1 - uniform(seed)))
             line->came_ms[line->last++] = line->next_ms;
         for (unsigned used = 0; used < size && line->first < line->last; used++, sample.leases++) {
