@@ -239,7 +239,7 @@ static void drop_idle(struct postgres_lane *lane)
     struct postgres_connection *connection;
     postgres_parking_look(lane);
     while ((connection = postgres_pool_take(lane)))
-        postgres_pool_drop(connection, "closing");
+        postgres_pool_drop(connection, POSTGRES_END_CLOSING);
 }
 
 /* Every connection that has not come back in time. */

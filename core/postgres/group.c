@@ -145,7 +145,7 @@ static void on_lost(struct postgres_connection *connection)
             finish(group, group->calls[i], FAIL_SQL);
         }
     close_group(group);
-    postgres_pool_drop(connection, "lost");
+    postgres_pool_drop(connection, POSTGRES_END_LOST);
 }
 
 static const struct postgres_user group_user = { on_call, on_quiet, on_lost };

@@ -352,7 +352,7 @@ static void on_lost(struct postgres_connection *connection)
     }
     postgres_pool_unlock(pool);
     if (!is_promised)
-        postgres_pool_drop(connection, "lost");
+        postgres_pool_drop(connection, POSTGRES_END_LOST);
 }
 
 const struct postgres_user postgres_lane_user = { on_call, on_quiet, on_lost };

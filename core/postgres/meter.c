@@ -8,6 +8,7 @@
 
 #include "postgres/pool.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -20,9 +21,13 @@ static const char *const classes[] = { "08", "22", "23", "25", "40", "42", "57",
 static const struct {
     const char *word;
     bool is_orderly;
-} reasons[POSTGRES_METER_REASONS] = { { "age", true },    { "idle", true },    { "uses", true },
-                                      { "resize", true }, { "address", true }, { "closing", true },
-                                      { "lost", false },  { "ping", false },   { "reset", false } };
+} reasons[POSTGRES_ENDS] = {
+    [POSTGRES_END_AGE] = { "age", true },           [POSTGRES_END_IDLE] = { "idle", true },
+    [POSTGRES_END_USES] = { "uses", true },         [POSTGRES_END_RESIZE] = { "resize", true },
+    [POSTGRES_END_ADDRESS] = { "address", true },   [POSTGRES_END_SETTINGS] = { "settings", true },
+    [POSTGRES_END_CLOSING] = { "closing", true },   [POSTGRES_END_LOST] = { "lost", false },
+    [POSTGRES_END_PING] = { "ping", false },        [POSTGRES_END_RESET] = { "reset", false },
+};
 
 static const double breaker_values[] = { [BREAKER_CLOSED] = 0, [BREAKER_HALF] = 1, [BREAKER_OPEN] = 2 };
 
@@ -166,7 +171,7 @@ static void open_counters(struct postgres_meter *meter, struct labels *labels, c
         meter->sizings[i] = metric_counter(
             "wick_pg_pool_autosize_total", "Steps of autosize by what they decided.",
             label(labels, pool, "reason", postgres_autosize_word((enum postgres_autosize_reason)i)));
-    for (size_t i = 0; i < POSTGRES_METER_REASONS; i++)
+    for (size_t i = POSTGRES_END_NONE + 1; i < POSTGRES_ENDS; i++)
         meter->closed[i] = metric_counter(reconnects, reconnects_help, label(labels, pool, "reason", reasons[i].word));
     open_plans(&meter->pool->plans, labels, pool);
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
@@ -227,14 +232,14 @@ void postgres_meter_close(struct postgres_meter *meter)
     pthread_mutex_unlock(&mutex);
 }
 
-bool postgres_meter_closed(struct postgres_meter *meter, const char *reason)
+bool postgres_meter_closed(struct postgres_meter *meter, enum postgres_end_reason reason)
 {
-    size_t i = 0;
-    while (strcmp(reasons[i].word, reason) != 0)
-        i++; /* every reason is there */
-    metric_add(meter->closed[i], 1);
-    return reasons[i].is_orderly;
+    assert(reason > POSTGRES_END_NONE && reason < POSTGRES_ENDS);
+    metric_add(meter->closed[reason], 1);
+    return reasons[reason].is_orderly;
 }
+
+const char *postgres_meter_reason(enum postgres_end_reason reason) { return reasons[reason].word; }
 
 /* These come seldom, so their series are looked up when they do. */
 static void count(struct postgres_meter *meter, const char *name, const char *help, const char *const (*pairs)[2],

@@ -97,7 +97,7 @@ static void on_opened(struct postgres_lane *lane, struct postgres_connection *co
     if (postgres_connection_is_alive(connection))
         postgres_pool_release(connection);
     else
-        postgres_pool_drop(connection, "lost");
+        postgres_pool_drop(connection, POSTGRES_END_LOST);
     postgres_opening_fill(lane);
 }
 
@@ -119,7 +119,10 @@ static bool is_configuration(const struct sql_error *error)
 static void on_ended(struct postgres_lane *lane, struct postgres_connection *connection)
 {
     uncount(lane);
-    (void)postgres_meter_closed(&lane->pool->meter, "lost");
+    postgres_pool_lock(lane->pool);
+    lane->pool->opening_max = 1;
+    postgres_pool_unlock(lane->pool);
+    (void)postgres_meter_closed(&lane->pool->meter, POSTGRES_END_LOST);
     list_remove(&connection->all_node);
     postgres_connection_close(connection);
 }

@@ -67,5 +67,5 @@ void postgres_parking_look(struct postgres_lane *lane)
     }
     postgres_pool_unlock(pool);
     if (needless)
-        postgres_pool_drop(needless, "resize");
+        postgres_pool_drop(needless, POSTGRES_END_RESIZE);
 }

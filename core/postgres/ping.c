@@ -26,7 +26,7 @@ static void on_quiet(struct postgres_connection *connection)
 static void on_lost(struct postgres_connection *connection)
 {
     timer_stop(&connection->deadline);
-    postgres_pool_drop(connection, "ping");
+    postgres_pool_drop(connection, POSTGRES_END_PING);
 }
 
 const struct postgres_user postgres_ping_user = { on_call, on_quiet, on_lost };

@@ -60,11 +60,22 @@ void postgres_pool_apply(struct postgres_pool *pool, struct postgres_settings *s
     postgres_pool_unlock(pool);
 }
 
+/* For the metrics and the log. */
+static void note_drop(struct postgres_pool *pool, const struct postgres_connection *connection,
+                      enum postgres_end_reason reason)
+{
+    bool is_orderly = postgres_meter_closed(&pool->meter, reason);
+    log_line(is_orderly ? LOG_DEBUG : LOG_WARN, "database connection closed", LOG_TEXT("pool", pool->settings->name),
+             LOG_INT("pid", connection->pid), LOG_TEXT("reason", postgres_meter_reason(reason)),
+             LOG_TEXT("text", connection->error.text));
+}
+
 /* --- moving between loops ------------------------------------------------------------------------------------- */
 
 static void close_moved(struct postgres_connection *connection, struct postgres_lane *home)
 {
     struct postgres_pool *pool = home->pool;
+    note_drop(pool, connection, POSTGRES_END_LOST);
     postgres_pool_lock(pool);
     struct sql_call *call = connection->bound;
     if (call) {
@@ -164,9 +175,9 @@ struct postgres_connection *postgres_pool_take(struct postgres_lane *lane)
         if (!connection)
             return NULL;
         if (is_over)
-            postgres_pool_drop(connection, "age");
+            postgres_pool_drop(connection, POSTGRES_END_AGE);
         else if (now_ms - connection->quiet_since_ms > POSTGRES_FRESH_MS && !postgres_connection_is_alive(connection))
-            postgres_pool_drop(connection, "lost");
+            postgres_pool_drop(connection, POSTGRES_END_LOST);
         else
             return connection;
     }
@@ -239,20 +250,29 @@ static bool any(struct postgres_lane *lane, const struct sql_call *call)
 
 struct sql_call *postgres_pool_next(struct postgres_lane *lane) { return postgres_pool_next_if(lane, any); }
 
-/* Why a quiet connection is not used again, or NULL. Mutex held. */
-static const char *reason_to_end(struct postgres_connection *connection)
+/* Our `options`, made of settings that a reload has changed since. */
+static bool is_set_otherwise(const struct postgres_connection *connection, const struct postgres_settings *settings)
+{
+    const struct postgres_settings *opened_with = connection->target.settings;
+    return !connection->is_bare && opened_with->idle_in_transaction_ms != settings->idle_in_transaction_ms;
+}
+
+/* Why a quiet connection is not used again, or NONE. Mutex held. */
+static enum postgres_end_reason reason_to_end(struct postgres_connection *connection)
 {
     struct postgres_pool *pool = connection->lane->pool;
     const struct postgres_settings *settings = pool->settings;
     if (atomic_load_explicit(&pool->is_closing, memory_order_relaxed))
-        return "closing";
+        return POSTGRES_END_CLOSING;
     if (postgres_renewal_is_over(connection, connection->quiet_since_ms))
-        return "age";
+        return POSTGRES_END_AGE;
     if (postgres_connection_has_moved(connection))
-        return "address";
+        return POSTGRES_END_ADDRESS;
+    if (is_set_otherwise(connection, settings))
+        return POSTGRES_END_SETTINGS;
     if (settings->max_uses && connection->uses >= settings->max_uses)
-        return "uses";
-    return pool->total - pool->parked > postgres_sizing_kept(&pool->sizing) ? "resize" : NULL;
+        return POSTGRES_END_USES;
+    return pool->total - pool->parked > postgres_sizing_kept(&pool->sizing) ? POSTGRES_END_RESIZE : POSTGRES_END_NONE;
 }
 
 void postgres_pool_lease(struct postgres_connection *connection, const struct sql_call *call)
@@ -287,6 +307,40 @@ void postgres_pool_note(struct postgres_connection *connection, enum postgres_ca
     connection->care = care;
 }
 
+/* Where a connection goes that nobody has any more: it ends, is bound to a call of another loop, serves one of this, is parked,
+ * or becomes idle. */
+struct next {
+    enum postgres_end_reason reason;
+    bool moves;
+    struct sql_call *call;
+};
+
+static struct next pass_on(struct postgres_connection *connection, bool was_pinged)
+{
+    struct postgres_lane *lane = connection->lane;
+    postgres_pool_lock(lane->pool);
+    struct next next = { .reason = reason_to_end(connection) };
+    bool is_parked = !next.reason && postgres_parking_is_due(lane->pool);
+    if (!next.reason && !is_parked)
+        next.call = postgres_queue_next(lane);
+    if (next.call)
+        postgres_queue_pop(postgres_call_lane(next.call), next.call, POSTGRES_CALL_RUNNING);
+    next.moves = next.call && postgres_call_lane(next.call) != lane;
+    if (next.moves) {
+        bind_to(connection, next.call); /* which may give up as soon as the mutex is free */
+    } else if (is_parked) {
+        postgres_parking_park(connection);
+    } else if (!next.call && !next.reason) {
+        connection->place = POSTGRES_IDLE;
+        if (was_pinged)
+            list_push_back(&lane->idle, &connection->node);
+        else
+            list_push_front(&lane->idle, &connection->node);
+    }
+    postgres_pool_unlock(lane->pool);
+    return next;
+}
+
 void postgres_pool_release(struct postgres_connection *connection)
 {
     struct postgres_lane *lane = connection->lane;
@@ -299,45 +353,18 @@ void postgres_pool_release(struct postgres_connection *connection)
         connection->quiet_since_ms = connection->heard_ms;
     connection->user = &postgres_lane_user;
     connection->scope = 0; /* what was set outlives no user: reset.c */
-    postgres_pool_lock(pool);
-    const char *reason = reason_to_end(connection);
-    bool is_parked = !reason && postgres_parking_is_due(pool);
-    struct sql_call *call = reason || is_parked ? NULL : postgres_queue_next(lane);
-    struct postgres_lane *destination = call ? postgres_call_lane(call) : NULL;
-    if (call)
-        postgres_queue_pop(destination, call, POSTGRES_CALL_RUNNING);
-    if (call && destination != lane) {
-        bind_to(connection, call);
-    } else if (is_parked) {
-        postgres_parking_park(connection);
-    } else if (!call && !reason) {
-        connection->place = POSTGRES_IDLE;
-        if (was_pinged)
-            list_push_back(&lane->idle, &connection->node);
-        else
-            list_push_front(&lane->idle, &connection->node);
-    }
-    postgres_pool_unlock(pool);
-    if (reason)
-        postgres_pool_drop(connection, reason);
-    if (!call)
-        return;
-    if (destination == lane)
-        postgres_lane_start(connection, call);
-    else
+    struct next next = pass_on(connection, was_pinged);
+    if (next.reason)
+        postgres_pool_drop(connection, next.reason);
+    else if (next.moves)
         move_out(connection);
+    else if (next.call)
+        postgres_lane_start(connection, next.call);
 }
 
 /* --- opening and closing -------------------------------------------------------------------------------------- */
 
-static void note_drop(struct postgres_pool *pool, const struct postgres_connection *connection, const char *reason)
-{
-    bool is_orderly = postgres_meter_closed(&pool->meter, reason);
-    log_line(is_orderly ? LOG_DEBUG : LOG_WARN, "database connection closed", LOG_TEXT("pool", pool->settings->name),
-             LOG_INT("pid", connection->pid), LOG_TEXT("reason", reason), LOG_TEXT("text", connection->error.text));
-}
-
-void postgres_pool_drop(struct postgres_connection *connection, const char *reason)
+void postgres_pool_drop(struct postgres_connection *connection, enum postgres_end_reason reason)
 {
     struct postgres_lane *lane = connection->lane;
     struct postgres_pool *pool = lane->pool;
@@ -357,30 +384,30 @@ void postgres_pool_drop(struct postgres_connection *connection, const char *reas
     postgres_opening_fill(lane);
 }
 
-#define POSTGRES_FOR_A_PING "ping"
-
 /* --- upkeep --------------------------------------------------------------------------------------------------- */
 
-/* Why an idle connection is taken out, or NULL; under the mutex. */
-static const char *reason_to_take(struct postgres_connection *connection, uint64_t now_ms)
+/* Why an idle connection is taken out, or NONE; under the mutex. */
+static enum postgres_end_reason reason_to_take(struct postgres_connection *connection, uint64_t now_ms)
 {
     const struct postgres_pool *pool = connection->lane->pool;
     const struct postgres_settings *settings = pool->settings;
     if (postgres_renewal_is_over(connection, now_ms))
-        return "age";
+        return POSTGRES_END_AGE;
     if (postgres_connection_has_moved(connection))
-        return "address";
+        return POSTGRES_END_ADDRESS;
+    if (is_set_otherwise(connection, settings))
+        return POSTGRES_END_SETTINGS;
     if (pool->total - pool->parked > postgres_sizing_kept(&pool->sizing))
-        return "resize";
+        return POSTGRES_END_RESIZE;
     if (settings->idle_timeout_ms && pool->total > settings->min_size &&
         now_ms - connection->quiet_since_ms >= settings->idle_timeout_ms)
-        return "idle";
-    return settings->keepalive_ms && now_ms - connection->heard_ms >= settings->keepalive_ms ? POSTGRES_FOR_A_PING
-                                                                                             : NULL;
+        return POSTGRES_END_IDLE;
+    bool is_due = settings->keepalive_ms && now_ms - connection->heard_ms >= settings->keepalive_ms;
+    return is_due ? POSTGRES_END_PING : POSTGRES_END_NONE;
 }
 
 /* The oldest idle connection that has had its time, or is due for a ping; one for each look. */
-static struct postgres_connection *find_overdue(struct postgres_lane *lane, const char **reason)
+static struct postgres_connection *find_overdue(struct postgres_lane *lane, enum postgres_end_reason *reason)
 {
     struct postgres_pool *pool = lane->pool;
     uint64_t now_ms = loop_now_ms(lane->loop);
@@ -389,7 +416,7 @@ static struct postgres_connection *find_overdue(struct postgres_lane *lane, cons
     LIST_EACH(&lane->idle, node)
     {
         struct postgres_connection *connection = LIST_ENTRY(node, struct postgres_connection, node);
-        const char *why = reason_to_take(connection, now_ms);
+        enum postgres_end_reason why = reason_to_take(connection, now_ms);
         if (why) {
             overdue = connection;
             *reason = why;
@@ -424,11 +451,11 @@ static bool serve(struct postgres_lane *lane)
 
 void postgres_pool_upkeep(struct postgres_lane *lane)
 {
-    const char *reason = "";
+    enum postgres_end_reason reason = POSTGRES_END_NONE;
     postgres_sizing_look(lane);
     postgres_name_refresh(lane->pool->settings->dns_ttl_ms);
     struct postgres_connection *overdue = find_overdue(lane, &reason);
-    if (overdue && strcmp(reason, POSTGRES_FOR_A_PING) == 0)
+    if (overdue && reason == POSTGRES_END_PING)
         postgres_ping(overdue);
     else if (overdue)
         postgres_pool_drop(overdue, reason);

@@ -72,8 +72,8 @@ void postgres_pool_lease(struct postgres_connection *connection, const struct sq
 void postgres_pool_note(struct postgres_connection *connection, enum postgres_care care);
 /* A quiet leased connection without a transaction goes to who waits, or becomes idle. */
 void postgres_pool_release(struct postgres_connection *connection);
-/* It is closed, whatever it is doing (its calls have been taken care of). reason: a word for the log and the metric. */
-void postgres_pool_drop(struct postgres_connection *connection, const char *reason);
+/* It is closed, whatever it is doing (its calls have been taken care of). */
+void postgres_pool_drop(struct postgres_connection *connection, enum postgres_end_reason reason);
 
 /* Every POSTGRES_UPKEEP_MS: closes what is idle too long or too old, fills, ends the wait of those who wait in vain. */
 void postgres_pool_upkeep(struct postgres_lane *lane);

@@ -26,7 +26,7 @@ static void give_up(struct postgres_connection *connection, const char *why)
 {
     sql_error_set(&connection->error, "25000", "%s", why);
     timer_stop(&connection->deadline);
-    postgres_pool_drop(connection, "reset");
+    postgres_pool_drop(connection, POSTGRES_END_RESET);
 }
 
 static enum fail send_cleaning(struct postgres_connection *connection)
@@ -90,7 +90,7 @@ static void on_quiet(struct postgres_connection *connection)
 static void on_lost(struct postgres_connection *connection)
 {
     timer_stop(&connection->deadline);
-    postgres_pool_drop(connection, "lost");
+    postgres_pool_drop(connection, POSTGRES_END_LOST);
 }
 
 static const struct postgres_user reset_user = { on_call, on_quiet, on_lost };

@@ -208,9 +208,9 @@ static void on_lost(struct postgres_connection *connection)
 {
     struct postgres_session *session = connection->user_data;
     session->why = connection->error;
-    session->why.again = true; /* also for a COMMIT that comes now: it is not sent */
+    session->why.again = !session->has_sent_commit; /* also for a COMMIT that comes now: it is not sent */
     break_off(session);
-    postgres_pool_drop(connection, "lost");
+    postgres_pool_drop(connection, POSTGRES_END_LOST);
 }
 
 static const struct postgres_user session_user = { on_call, on_quiet, on_lost };

@@ -361,6 +361,30 @@ static void its_size_can_change_while_it_is_used(void **state)
     assert_string_equal(why, "min_size 7 is above max_size 6");
 }
 
+static void what_was_opened_with_another_guard_is_opened_anew(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    skip_pooled("it is not sent there");
+    static const char guard[] = "select current_setting('idle_in_transaction_session_timeout')";
+    settings.min_size = settings.max_size = 1;
+    open_it();
+    assert_string_equal(run(guard), "15s");
+    struct leased leased;
+    struct sql_session *session = begin(&leased); /* in use it is left alone */
+    settings.idle_in_transaction_ms = 60 * 1000;
+    apply();
+    turn(300);
+    run_in(session, "select 1");
+    sql_session_end(session);
+    turn_until(2000, strcmp(run(guard), "65s") == 0);
+    settings.idle_in_transaction_ms = 20 * 1000;
+    apply();
+    turn(1000); /* nobody uses it */
+    assert_string_equal(run(guard), "25s");
+}
+
 static void keep_sleeping(struct sql_call *call)
 {
     assert_int_equal(call->fail, FAIL_OK);
@@ -709,6 +733,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_connection_is_replaced_after_so_many_uses, set_up, close_world),
         cmocka_unit_test_setup_teardown(who_vanished_without_a_word_is_found_by_asking, set_up, close_world),
         cmocka_unit_test_setup_teardown(its_size_can_change_while_it_is_used, set_up, close_world),
+        cmocka_unit_test_setup_teardown(what_was_opened_with_another_guard_is_opened_anew, set_up, close_world),
+        cmocka_unit_test_setup_teardown(without_memory_it_is_not_opened_and_nothing_is_lost, set_up, close_world),
         cmocka_unit_test_setup_teardown(its_size_is_found_by_trying, set_up, close_world),
         cmocka_unit_test_setup_teardown(quick_reads_share_a_connection_unless_they_go_alone, set_up, close_world),
         cmocka_unit_test_setup_teardown(without_a_server_it_opens_and_calls_fail_fast, set_up, close_world),
