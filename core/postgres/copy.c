@@ -293,7 +293,7 @@ static void look_for_error(struct postgres_copy *copy)
     copy->notices_seen = connection->notices;
     if (is_explained)
         timer_stop(&copy->doubt);
-    else if (!timer_is_set(&copy->doubt))
+    else /* the first part of a notice, perhaps */
         timer_start(connection->loop, &copy->doubt, POSTGRES_COPY_DOUBT_MS, on_doubt, copy);
 }
 

@@ -5,7 +5,7 @@
 #include "postgres/connection.h"
 #include "sql/copy.h"
 
-enum { POSTGRES_COPY_CHUNK_BYTES = 64 * 1024, POSTGRES_COPY_TURN_BYTES = 1024 * 1024, POSTGRES_COPY_DOUBT_MS = 20 };
+enum { POSTGRES_COPY_CHUNK_BYTES = 64 * 1024, POSTGRES_COPY_TURN_BYTES = 1024 * 1024, POSTGRES_COPY_DOUBT_MS = 500 };
 
 /* Three of the ops of sql/copy.h; the fourth is postgres_session_copy. */
 void postgres_copy_put(struct sql_copy *copy, struct str chunk);

@@ -32,11 +32,16 @@ static void close_group(struct postgres_group *group)
     mem_free(group);
 }
 
-static void finish(struct postgres_group *group, struct sql_call *call, enum fail fail)
+static void forget(struct postgres_group *group, const struct sql_call *call)
 {
     for (unsigned i = 0; i < group->count; i++)
         if (group->calls[i] == call)
             group->calls[i] = NULL;
+}
+
+static void finish(struct postgres_group *group, struct sql_call *call, enum fail fail)
+{
+    forget(group, call);
     postgres_lane_finish(group->lane, call, fail);
 }
 
@@ -78,17 +83,19 @@ void postgres_group_run(struct postgres_lane *lane, struct sql_call **calls, uns
 
 /* --- its connection ------------------------------------------------------------------------------------------- */
 
+static void run_apart(struct postgres_group *group, struct sql_call *call, int flags)
+{
+    forget(group, call);
+    postgres_lane_resubmit(group->lane, call, flags);
+}
+
 static bool run_again(struct postgres_connection *connection, struct sql_call *call, int outcome)
 {
     struct postgres_group *group = connection->user_data;
     int again = group->is_atomic ? 0 : postgres_retry_flags(connection, call, (enum postgres_outcome)outcome);
-    if (!again)
-        return false;
-    for (unsigned i = 0; i < group->count; i++)
-        if (group->calls[i] == call)
-            group->calls[i] = NULL;
-    postgres_lane_resubmit(group->lane, call, again);
-    return true;
+    if (again)
+        run_apart(group, call, again);
+    return again != 0;
 }
 
 static void forget_outcome(struct sql_call *call)
@@ -164,7 +171,9 @@ static void add_calls(struct postgres_group *group, struct postgres_connection *
             continue;
         }
         enum fail fail = postgres_query_add(connection, call, postgres_call_hash(call));
-        if (fail) {
+        if (fail == FAIL_CLOSED && !group->is_atomic) { /* nothing of it was sent, so even a write may try again */
+            run_apart(group, call, POSTGRES_CALL_RETRIED);
+        } else if (fail) {
             finish(group, call, fail == FAIL_CLOSED ? FAIL_SQL : fail);
             has_failed = group->is_atomic;
         } else {

@@ -115,7 +115,8 @@ static bool is_configuration(const struct sql_error *error)
     return sql_error_is(error, "28") || sql_error_is(error, "3D");
 }
 
-/* A back end that was told to end while it was being greeted, which says nothing about the next attempt. */
+/* A back end that was told to end while it was being greeted: that is no refusal, but the next attempt is left to upkeep, for it may well end
+ * the same way. */
 static void on_ended(struct postgres_lane *lane, struct postgres_connection *connection)
 {
     uncount(lane);
@@ -157,10 +158,11 @@ static void on_open(struct postgres_connection *connection, bool is_open)
         on_opened(lane, connection);
         return;
     }
-    if (sql_error_is(&connection->error, "57P01"))
+    if (sql_error_is(&connection->error, "57P01")) {
         on_ended(lane, connection);
-    else
-        on_refused(lane, connection);
+        return;
+    }
+    on_refused(lane, connection);
     postgres_opening_end_waits(lane);
     postgres_opening_fill(lane);
 }

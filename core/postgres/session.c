@@ -4,8 +4,8 @@
  *         served in one order. Its calls then run one at a time.
  *           WAITING -> LEASED [postgres_session_lease]   LEASED -> BEGUN [first statement]   any -> BROKEN [lost, idle too long]
  *           any -> gone [postgres_session_end]: the connection goes to reset.c, the struct goes at once
- *         BROKEN keeps the reason in `why`; every later call gets it. A connection that is lost before COMMIT was sent takes the transaction
- *         with it, so all of it may be run again (error.again).
+ *         BROKEN keeps the reason in `why`; every later call gets it. A connection that is lost before a COMMIT was sent takes the transaction
+ *         with it, so all of it may be run again (error.again); afterwards it must not.
  *         What becomes of a COMMIT whose answer is lost is for outcome.c to find out. It needs the transaction's number, which is asked for
  *         in the round trip of each statement that may have written, until there is one. Where only reads were sent (a function may
  *         write all the same) it is asked for in front of COMMIT, and sent at once, before the server begins to commit.
@@ -36,6 +36,7 @@ struct postgres_session {
     struct sql_error why;
     const char *holder;
     bool has_begun, is_read_only;
+    bool has_sent_commit; /* from then on nobody may run the transaction again without knowing what became of it */
 };
 static const int xid_version_min = 130000; /* of the server, for pg_current_xact_id_if_assigned */
 
@@ -190,7 +191,7 @@ static void on_call(struct postgres_connection *connection, struct sql_call *cal
         if (resolve_commit(session, call))
             return;
     } else if (outcome == POSTGRES_GONE) {
-        call->error.again = true;
+        call->error.again |= !session->has_sent_commit;
     }
     postgres_lane_finish(session->lane, call, call->fail);
 }
@@ -262,7 +263,8 @@ static enum fail add(struct postgres_session *session, struct sql_call *call)
         fail = postgres_query_add(connection, call, postgres_call_hash(call));
     if (!fail && may_write(call))
         ask_xid(session, /* now= */ false);
-    call->error.again |= fail == FAIL_CLOSED;
+    call->error.again |= fail == FAIL_CLOSED && !session->has_sent_commit;
+    session->has_sent_commit |= !fail && postgres_session_is_commit(call);
     return fail;
 }
 
@@ -275,6 +277,7 @@ static bool begin_first(struct postgres_session *session, struct sql_call *call)
     if (postgres_query_add_text(connection, session->is_read_only ? "BEGIN READ ONLY" : "BEGIN") != FAIL_OK)
         return false; /* the connection is no good; add finds that, too, and says so */
     session->has_begun = true;
+    timer_stop(&session->idle);
     postgres_query_end_unit(connection);
     list_push_front(&session->calls, &call->node);
     return true;
