@@ -63,26 +63,35 @@ static bool is_past_deadline(const struct sql_call *call)
     return clock_mono_ns() - call->submitted_ns >= call->timeout_ms * UINT64_C(1000000);
 }
 
+static void say_how_full(struct postgres_pool *pool, struct sql_call *call)
+{
+    unsigned acquire_ms = pool->settings->acquire_timeout_ms;
+    struct postgres_counts counts;
+    postgres_pool_count(pool, &counts);
+    sql_error_set(&call->error, "53300",
+                  "no database connection within %u ms: %u of %u in use, %u calls waiting; raise pool.max_size, or hold "
+                  "connections for less long",
+                  call->timeout_ms < acquire_ms ? call->timeout_ms : acquire_ms, counts.used, pool->settings->max_size,
+                  counts.waiting);
+}
+
 void postgres_lane_finish_early(struct postgres_lane *lane, struct sql_call *call, enum fail fail)
 {
-    const struct postgres_settings *settings = lane->pool->settings;
-    bool has_run = call->started_ns != 0;
+    bool has_run = call->started_ns != 0, is_behind = postgres_call_state(call) == POSTGRES_CALL_SESSION;
     if (fail == FAIL_CANCELLED) {
         sql_error_set(&call->error, "57014", "cancelled by the one who asked");
     } else if (has_run) {
         sql_error_set(&call->error, "57014", "no answer within %u ms; the statement has been cancelled",
                       call->timeout_ms);
+    } else if (is_behind) {
+        sql_error_set(&call->error, "57014", "not sent within its deadline of %u ms: what was asked for before it in the "
+                      "same transaction has not ended", call->timeout_ms);
     } else if (is_past_deadline(call) && !(call->state & POSTGRES_CALL_LEASE)) {
         sql_error_set(&call->error, "57014", "no database connection within the deadline of %u ms", call->timeout_ms);
     } else {
-        struct postgres_counts counts;
-        postgres_pool_count(lane->pool, &counts);
-        sql_error_set(&call->error, "53300",
-                      "no database connection within %u ms: %u of %u in use, %u calls waiting; raise pool.max_size, or "
-                      "hold connections for less long",
-                      settings->acquire_timeout_ms, counts.used, settings->max_size, counts.waiting);
+        say_how_full(lane->pool, call);
     }
-    if (!has_run && fail == FAIL_TIMEOUT)
+    if (!has_run && !is_behind && fail == FAIL_TIMEOUT)
         metric_add(lane->pool->meter.timeouts, 1);
     call->error.sent = has_run;
     postgres_lane_finish(lane, call, fail);
@@ -151,19 +160,22 @@ static void on_due(void *arg)
     postgres_lane_abandon(call, FAIL_TIMEOUT);
 }
 
-static void watch_for(struct sql_call *call, uint64_t ms)
+static uint64_t left_ms(uint64_t since_ns, uint64_t ms)
 {
-    struct postgres_lane *lane = postgres_call_lane(call);
-    uint64_t gone_ms = (clock_mono_ns() - call->submitted_ns) / 1000000u;
-    timer_start(lane->loop, &call->timer, gone_ms < ms ? ms - gone_ms : 0, on_due, call);
+    uint64_t gone_ms = (clock_mono_ns() - since_ns) / 1000000u;
+    return gone_ms < ms ? ms - gone_ms : 0;
 }
 
-void postgres_lane_watch(struct sql_call *call) { watch_for(call, call->timeout_ms); }
+void postgres_lane_watch(struct sql_call *call)
+{
+    timer_start(call->loop, &call->timer, left_ms(call->submitted_ns, call->timeout_ms), on_due, call);
+}
 
 void postgres_lane_watch_wait(struct sql_call *call)
 {
-    unsigned acquire_ms = postgres_call_lane(call)->pool->settings->acquire_timeout_ms;
-    watch_for(call, call->timeout_ms < acquire_ms ? call->timeout_ms : acquire_ms);
+    uint64_t call_ms = left_ms(call->submitted_ns, call->timeout_ms);
+    uint64_t wait_ms = left_ms(call->queued_ns, postgres_call_lane(call)->pool->settings->acquire_timeout_ms);
+    timer_start(call->loop, &call->timer, call_ms < wait_ms ? call_ms : wait_ms, on_due, call);
 }
 
 /* --- starting ------------------------------------------------------------------------------------------------- */
@@ -178,7 +190,7 @@ void postgres_lane_adopt(struct postgres_lane *lane, struct sql_call *call)
     call->engine_data[0] = lane;
     call->engine_data[1] = call->engine_data[3] = NULL;
     call->engine_data[2] = (void *)(uintptr_t)siphash(call->text.data, call->text.len);
-    call->submitted_ns = clock_mono_ns();
+    call->submitted_ns = call->queued_ns = clock_mono_ns();
     call->started_ns = 0;
     call->state = 0;
     sql_retry_note(&lane->retries, loop_now_ms(lane->loop));
@@ -211,6 +223,7 @@ void postgres_lane_resubmit(struct postgres_lane *lane, struct sql_call *call, i
     sql_error_clear(&call->error);
     call->engine_data[1] = call->engine_data[3] = NULL;
     call->started_ns = 0;
+    call->queued_ns = clock_mono_ns();
     list_push_back(&lane->again, &call->node);
     postgres_lane_schedule(lane);
 }
@@ -221,7 +234,7 @@ void postgres_lane_run(struct postgres_connection *connection, struct sql_call *
     call->started_ns = now_ns;
     call->engine_data[1] = connection;
     postgres_call_set(call, POSTGRES_CALL_RUNNING);
-    metric_observe(lane->pool->meter.acquire, call->started_ns - call->submitted_ns);
+    metric_observe(lane->pool->meter.acquire, call->started_ns - call->queued_ns);
     postgres_lane_watch(call);
 }
 

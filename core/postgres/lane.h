@@ -91,7 +91,7 @@ void postgres_lane_finish_early(struct postgres_lane *lane, struct sql_call *cal
 void postgres_lane_abandon(struct sql_call *call, enum fail fail);
 /* (Re)starts the deadline with what is left of it. */
 void postgres_lane_watch(struct sql_call *call);
-/* The same for a call that has no connection yet: acquire_timeout counts, too. */
+/* The same for a call that has no connection yet: acquire_timeout counts, too, from when it began to wait for this one. */
 void postgres_lane_watch_wait(struct sql_call *call);
 /* Once more, ahead of the others. */
 void postgres_lane_resubmit(struct postgres_lane *lane, struct sql_call *call, int flags);

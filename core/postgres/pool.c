@@ -281,7 +281,7 @@ void postgres_pool_lease(struct postgres_connection *connection, const struct sq
     connection->uses++;
     connection->holder = NULL;
     connection->leased_ns = clock_mono_ns();
-    postgres_sizing_lease(connection->lane->pool, connection->leased_ns - call->submitted_ns);
+    postgres_sizing_lease(connection->lane->pool, connection->leased_ns - call->queued_ns);
 }
 
 static void end_lease(struct postgres_connection *connection)
@@ -344,7 +344,6 @@ static struct next pass_on(struct postgres_connection *connection, bool was_ping
 void postgres_pool_release(struct postgres_connection *connection)
 {
     struct postgres_lane *lane = connection->lane;
-    struct postgres_pool *pool = lane->pool;
     end_lease(connection);
     postgres_pool_note(connection, POSTGRES_CARE_NONE);
     bool was_pinged = connection->user == &postgres_ping_user; /* which is no use */

@@ -147,6 +147,8 @@ static void check_size(struct postgres_connection *connection)
     postgres_answer_refuse_size(call);
     postgres_query_detach(connection, call);
     postgres_cancel(connection, POSTGRES_CANCEL_SIZE);
+    connection->unit_ended_ns = clock_mono_ns(); /* as far as it is concerned, which is what is learned of it */
+    connection->unit_calls = 1;
     connection->user->on_call(connection, call, POSTGRES_DONE);
 }
 

@@ -52,7 +52,7 @@ struct sql_call {
     struct loop_task task;
     struct timer timer;
     void *engine_data[4];
-    uint64_t submitted_ns, started_ns;
+    uint64_t submitted_ns, queued_ns, started_ns;   /* queued: since when it waits for a connection, this time */
     int state;
 };
 
