@@ -22,6 +22,7 @@
 
 enum { STEPS_AT_FIRST = 16 };
 static const size_t bind_texts_kept = 64u << 10;
+static const unsigned params_max = 65535; /* Bind counts them in 16 bits */
 
 /* --- the ring ------------------------------------------------------------------------------------------------- */
 
@@ -148,8 +149,6 @@ static bool is_sendable(struct sql_call *call)
 {
     if (call->text.len == 0 || memchr(call->text.data, '\0', call->text.len))
         sql_error_set(&call->error, "42601", "the statement is empty or contains a zero byte");
-    else if (call->param_count > 65535)
-        sql_error_set(&call->error, "54000", "a statement takes at most 65535 parameters");
     else if (sql_statement_verb(call->text, SQL_POSTGRES) == SQL_VERB_COPY) /* its data would be waited for, for ever */
         sql_error_set(&call->error, "0A000",
                       "COPY goes through tx:copy_in and tx:copy_out, not through one, rows or exec");
@@ -176,6 +175,10 @@ enum fail postgres_query_add(struct postgres_connection *connection, struct sql_
     if (connection->state != POSTGRES_OPEN) {
         call->error = connection->error;
         return FAIL_CLOSED;
+    }
+    if (call->param_count > params_max) {
+        sql_error_set(&call->error, "54000", "a statement takes at most %u parameters", params_max);
+        return FAIL_SQL;
     }
     struct postgres_prepared *prepared = has_room(connection) ? find_prepared(connection, call, hash) : NULL;
     if (!prepared)

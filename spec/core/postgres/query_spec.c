@@ -389,6 +389,35 @@ static void a_large_pipeline_both_ways_does_not_stall(void **state)
     }
 }
 
+static void more_parameters_than_a_statement_may_have_are_refused_also_of_a_known_text(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    static struct sql_value values[65536];
+    struct asked asked = { .is_done = false };
+    struct leased leased;
+    for (size_t i = 0; i < COUNT_OF(values); i++)
+        values[i] = (struct sql_value){ .type = SQL_INT, .integer = 1 };
+    struct sql_session *session = begin(&leased);
+    for (unsigned i = 0; i < 4; i++) { /* alone, and in a session */
+        prepare_call(&asked, "select $1::int", i % 2 ? COUNT_OF(values) : 1);
+        asked.call.params = values;
+        if (i / 2)
+            sql_session_run(session, &asked.call);
+        else
+            sql_run(world.engine, &asked.call);
+        if (i % 2)
+            expect_error(&asked, FAIL_SQL, "54000");
+        else
+            expect_ok(&asked);
+        assert_false(asked.call.error.again);
+        drop_rows(&asked);
+    }
+    run_in(session, "select 1");
+    sql_session_end(session);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -402,6 +431,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(values_arrive_exactly, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_zero_byte_in_text_is_refused_before_it_is_sent, set_up, close_world),
         cmocka_unit_test_setup_teardown(forty_parameters_are_as_good_as_one, set_up, close_world),
+        cmocka_unit_test_setup_teardown(more_parameters_than_a_statement_may_have_are_refused_also_of_a_known_text, set_up,
+                                        close_world),
         cmocka_unit_test_setup_teardown(errors_name_sqlstate_and_constraint, set_up, close_world),
         cmocka_unit_test_setup_teardown(an_atomic_pipeline_happens_whole_or_not_at_all, set_up, close_world),
         cmocka_unit_test_setup_teardown(without_atomic_each_step_stands_for_itself, set_up, close_world),
