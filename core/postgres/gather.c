@@ -33,23 +33,23 @@ bool postgres_gather_wants(struct postgres_lane *lane, const struct sql_call *ca
 
 void postgres_gather_add(struct postgres_lane *lane, struct sql_call *call)
 {
-    if (lane->gather.parked_count >= lane->pool->settings->max_waiting) {
+    unsigned parked = atomic_fetch_add_explicit(&lane->pool->gathered, 1, memory_order_relaxed);
+    if (parked >= lane->pool->settings->max_waiting) {
+        atomic_fetch_sub_explicit(&lane->pool->gathered, 1, memory_order_relaxed);
         sql_error_set(&call->error, "53300",
-                      "%u writes wait to be committed already; raise pool.max_waiting, or ask for less at once",
-                      lane->gather.parked_count);
+                      "%u writes wait to be committed already; raise pool.max_waiting, or ask for less at once", parked);
         metric_add(lane->pool->meter.refused, 1);
         postgres_lane_finish(lane, call, FAIL_FULL);
         return;
     }
     postgres_call_set(call, POSTGRES_CALL_PARKED);
     list_push_back(&lane->gather.parked, &call->node);
-    lane->gather.parked_count++;
 }
 
 void postgres_gather_leave(struct postgres_lane *lane, struct sql_call *call)
 {
     list_remove(&call->node);
-    lane->gather.parked_count--;
+    atomic_fetch_sub_explicit(&lane->pool->gathered, 1, memory_order_relaxed);
 }
 
 static struct sql_call *next_parked(struct postgres_lane *lane)

@@ -12,14 +12,14 @@ enum { POSTGRES_GATHER_CONNECTIONS = 2, POSTGRES_GATHER_CALLS = 64, POSTGRES_GAT
 
 struct postgres_gather {
     struct list parked;                  /* oldest first; each has its deadline */
-    unsigned parked_count;
     unsigned running;                    /* units on their way */
     struct sql_call *scout;              /* the one that waits in the pool's queue for all that are parked; NULL: none */
 };
 
 void postgres_gather_init(struct postgres_gather *gather);
 bool postgres_gather_wants(struct postgres_lane *lane, const struct sql_call *call);
-/* The call is the gatherer's until it starts; postgres_gather_start starts. Refuses more than max_waiting. */
+/* The call is the gatherer's until it starts; postgres_gather_start starts. Refuses more than max_waiting, over all
+ * lanes. */
 void postgres_gather_add(struct postgres_lane *lane, struct sql_call *call);
 /* A parked call is given up. */
 void postgres_gather_leave(struct postgres_lane *lane, struct sql_call *call);

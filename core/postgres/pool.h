@@ -29,6 +29,7 @@ struct postgres_pool {
     struct postgres_plans plans;             /* of all its connections */
     struct postgres_canceller canceller;     /* on the first lane's loop */
     atomic_uint waiting;                     /* calls in all queues; changed under the mutex, read without */
+    atomic_uint gathered;                    /* writes that are parked until a unit takes them (gather.h), in all lanes */
     atomic_uint cared_for[POSTGRES_CARES];   /* leased ones, by what they go through */
     atomic_bool is_closing;
     /* under the mutex */
