@@ -4,7 +4,8 @@
  *         KNOWN -> ASKED [older than the ttl, and asked for again]
  *         A name that is being asked about stays in the table even when nobody has it: a silent name server then costs one thread for
  *         each name, and not one for each attempt. That it has no address is remembered, too, but takes away none that were known:
- *         connections are not given up because a name server is.
+ *         connections are not given up because a name server is, and new ones go where the last ones went unless the answer was that
+ *         there is no such name.
  *         Considered: uv_getaddrinfo. Two look-ups that hang fill libuv's share for them, and a loop cannot be closed meanwhile.
  * HOLDS   holds counts the waits that have the name; a name without holds goes when it is stale, or with the last pool.
  *         Everything here is under the table's mutex, but for `losses`.
@@ -27,6 +28,7 @@ struct postgres_name {
     bool is_asked;
     uint64_t answered_ms;                /* 0: never */
     const char *why;                     /* of the last answer; NULL: it was good */
+    bool is_denied;                      /* it says that there is no such name, or that it has no address */
     struct postgres_addresses addresses; /* of the last good one */
     char host[POSTGRES_NAME_BYTES_MAX];
 };
@@ -34,6 +36,7 @@ struct postgres_name {
 /* What a thread works on. */
 struct flight {
     char host[POSTGRES_NAME_BYTES_MAX];
+    bool is_denied;
     struct postgres_addresses addresses;
 };
 
@@ -132,11 +135,13 @@ static bool is_among(const struct postgres_addresses *addresses, const char *add
     return false;
 }
 
-static void take_answer(struct postgres_name *name, const struct postgres_addresses *answer)
+static void take_answer(struct postgres_name *name, const struct flight *flight)
 {
+    const struct postgres_addresses *answer = &flight->addresses;
     name->is_asked = false;
     name->answered_ms = clock_mono_ms();
     name->why = answer->count ? NULL : answer->why;
+    name->is_denied = flight->is_denied;
     if (!answer->count)
         return;
     bool has_lost = false;
@@ -167,11 +172,12 @@ static void fly(void *arg)
         add_address(&flight->addresses, at);
     if (!error)
         freeaddrinfo(found);
+    flight->is_denied = error == EAI_NONAME || error == EAI_NODATA;
     flight->addresses.why = gai_strerror(error ? error : EAI_NONAME);
     pthread_mutex_lock(&table.mutex);
     struct postgres_name *name = find(flight->host);
     if (name) {
-        take_answer(name, &flight->addresses);
+        take_answer(name, flight);
         tell_all(name);
     }
     sweep();
@@ -248,7 +254,7 @@ void postgres_name_read(const struct postgres_name_wait *wait, struct postgres_a
     pthread_mutex_lock(&table.mutex);
     *out = wait->name->addresses;
     out->why = wait->name->why;
-    if (out->why)
+    if (wait->name->is_denied)
         out->count = 0;
     pthread_mutex_unlock(&table.mutex);
 }

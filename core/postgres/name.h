@@ -39,7 +39,7 @@ void postgres_name_close(void);
 MUST_USE enum fail postgres_name_ask(struct postgres_name_wait *wait, struct loop *loop, struct str host, unsigned ttl_ms);
 /* Lets go of the name; fine for a zeroed wait. False: on_done is on its way and comes, the wait must live until then. */
 bool postgres_name_leave(struct postgres_name_wait *wait);
-/* What is known once on_done has come. */
+/* What is known once on_done has come: the last good answer, also when there was none now. */
 void postgres_name_read(const struct postgres_name_wait *wait, struct postgres_addresses *out);
 
 /* How often any name has lost an address so far: cheap, so that has() need be asked only when it has grown. */

@@ -17,6 +17,7 @@ static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     const char *addresses[3]; /* numbers; none: there is no such name */
+    bool is_away;             /* the name server */
     bool hangs;               /* names that begin with "silent" */
     atomic_uint asked, silent_asked;
 } zone = { .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
@@ -33,9 +34,9 @@ static look_up *the_librarys(void)
 
 static int answer(const struct addrinfo *hints, struct addrinfo **out)
 {
-    int error = EAI_NONAME;
     pthread_mutex_lock(&zone.mutex);
-    for (int i = 0; i < 3 && zone.addresses[i]; i++) {
+    int error = zone.is_away ? EAI_AGAIN : EAI_NONAME;
+    for (int i = 0; i < 3 && zone.addresses[i] && !zone.is_away; i++) {
         error = the_librarys()(zone.addresses[i], NULL, hints, out);
         while (!error && *out)
             out = &(*out)->ai_next;
@@ -73,6 +74,13 @@ static void set_zone(const char *one, const char *two)
     pthread_mutex_unlock(&zone.mutex);
 }
 
+static void set_away(bool is_away)
+{
+    pthread_mutex_lock(&zone.mutex);
+    zone.is_away = is_away;
+    pthread_mutex_unlock(&zone.mutex);
+}
+
 static void set_silence(bool hangs)
 {
     pthread_mutex_lock(&zone.mutex);
@@ -97,6 +105,7 @@ static int set_up(void **state)
     (void)state;
     world = (struct world){ .loop = NULL };
     set_zone("127.0.0.1", NULL);
+    set_away(false);
     settings = settings_for(own_url[0] ? url_of("db.test") : "");
     atomic_store(&zone.asked, 0);
     atomic_store(&zone.silent_asked, 0);
@@ -237,6 +246,24 @@ static void a_name_server_that_fails_costs_no_connection(void **state)
     assert_string_equal(run("select pg_backend_pid()"), pid);
 }
 
+static void while_no_name_server_answers_new_connections_go_where_the_last_ones_went(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    settings.dns_ttl_ms = 200;
+    open_it();
+    run("select 1");
+    set_away(true);
+    unsigned before = atomic_load(&zone.asked);
+    turn_until(2000, atomic_load(&zone.asked) > before);
+    turn(50);
+    outside("select pg_terminate_backend(pid, 1000) from pg_stat_activity where " OURS);
+    turn(50);
+    assert_string_equal(run("select 'here'"), "here");
+    use_four_connections();
+}
+
 /* --- silence --- */
 
 static void a_look_up_that_hangs_holds_up_neither_the_loop_nor_another(void **state)
@@ -316,6 +343,7 @@ int main(void)
         TEST(an_address_that_does_not_answer_is_followed_by_the_next),
         TEST(connections_to_an_address_that_is_gone_are_replaced_when_nobody_uses_them),
         TEST(a_name_server_that_fails_costs_no_connection),
+        TEST(while_no_name_server_answers_new_connections_go_where_the_last_ones_went),
         TEST(a_look_up_that_hangs_holds_up_neither_the_loop_nor_another),
         cmocka_unit_test(everything_is_given_back),
     };
