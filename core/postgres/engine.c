@@ -170,7 +170,7 @@ enum fail postgres_engine_open(const struct postgres_settings *settings, struct 
         return fail;
     struct postgres_engine *engine = mem_zero(MEM_POSTGRES, sizeof *engine + loop_count * sizeof *engine->lanes);
     bool has_pool = engine && postgres_pool_init(&engine->pool, copy) == FAIL_OK;
-    if (has_pool && postgres_listen_init(&engine->listen, copy, &engine->pool.meter, loops[0]) == FAIL_OK) {
+    if (has_pool && postgres_listen_init(&engine->listen, &engine->pool, loops[0]) == FAIL_OK) {
         engine->base.ops = &ops;
         engine->pool.lanes = engine->lanes;
         engine->pool.lane_count = loop_count;

@@ -1,13 +1,12 @@
 /* listen.c - one connection that listens for the whole process, and hands what it hears to subscribers on their loops.
  *
  * DESIGN  OFF -> OPENING [the first subscriber]    OPENING -> OPEN [on_open]    OPEN -> OFF [the last one has left]
- *         OPENING, OPEN -> WAITING [refused, lost, silent]    WAITING -> OPENING [retry_ms later: the breaker's time]
+ *         OPENING, OPEN -> WAITING [refused, lost, silent, a pooler in between]    WAITING -> OPENING [retry_ms later: the breaker's time]
  *         In OPEN, ask() sends one unit: LISTEN and UNLISTEN of all channels that need it, and `select 1` behind them, whose answer says
  *         that they hold. The same select alone is the ping of an idle connection: without an answer in time it is given up, for a
  *         half-open socket says nothing by itself.
- *         A channel: NEW -> HOLDS [answered], HOLDS -> NEW [connection lost], and gone when nobody is left and UNLISTEN was answered.
  * HOLDS   Channels and subscriptions change under the mutex; the connection is touched by the owner's loop only.
- * Path:   script/listen > sql/listen > [postgres/listen] > postgres/subscription, query
+ * Path:   script/listen > sql/listen > [postgres/listen] > postgres/channel, subscription, query
  */
 #include "postgres/listen.h"
 
@@ -15,6 +14,8 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/siphash.h"
+#include "postgres/channel.h"
+#include "postgres/pool.h"
 #include "postgres/query.h"
 #include "postgres/subscription.h"
 
@@ -22,19 +23,11 @@
 #include <stdio.h>
 #include <string.h>
 
-struct listen_channel {
-    struct list subscriptions;
-    bool holds;    /* LISTEN was answered on this connection */
-    bool has_held; /* on some connection: its next LISTEN is a gap */
-    bool is_asked; /* LISTEN or UNLISTEN is on its way */
-    size_t len;
-    char name[];
-};
-
 static const struct breaker_limits breaker_limits = { .failures_max = 1, .open_ms = 250, .open_ms_max = 5000 };
 
 static void go_on(struct postgres_listen *listen);
 static void on_task(void *arg);
+static void on_lost(struct postgres_connection *connection);
 
 static void lock(struct postgres_listen *listen) { pthread_mutex_lock(&listen->mutex); }
 static void unlock(struct postgres_listen *listen) { pthread_mutex_unlock(&listen->mutex); }
@@ -49,25 +42,6 @@ static void tell_owner(struct postgres_listen *listen)
     loop_post(listen->loop, &listen->task);
 }
 
-static struct listen_channel *find_channel(struct postgres_listen *listen, struct str name)
-{
-    struct listen_channel *channel = map_get(&listen->channels, name);
-    if (channel)
-        return channel;
-    channel = mem_zero(MEM_POSTGRES, sizeof *channel + name.len + 1);
-    if (!channel)
-        return NULL;
-    list_init(&channel->subscriptions);
-    channel->len = name.len;
-    memcpy(channel->name, name.data, name.len);
-    if (map_set(&listen->channels, name, channel) != FAIL_OK) {
-        mem_free(channel);
-        return NULL;
-    }
-    metric_gauge_add(listen->meter->channels, 1);
-    return channel;
-}
-
 static enum fail check_channel(struct str channel, struct sql_error *error)
 {
     if (channel.len >= 1 && channel.len <= POSTGRES_CHANNEL_BYTES && str_utf8(channel) &&
@@ -79,7 +53,7 @@ static enum fail check_channel(struct str channel, struct sql_error *error)
 
 static enum fail check_listen(struct postgres_listen *listen, struct str channel, struct sql_error *error)
 {
-    if (listen->is_forbidden || postgres_settings_is_pooled(listen->settings)) {
+    if (postgres_pool_is_pooled(listen->pool)) {
         sql_error_set(error, "0A000",
                       "LISTEN does not work through PgBouncer in transaction mode: give database.postgres the address "
                       "of PostgreSQL "
@@ -105,7 +79,7 @@ static enum fail add(struct postgres_listen *listen, struct postgres_subscriptio
     enum fail fail = check_listen(listen, name, error);
     if (fail)
         return fail;
-    struct listen_channel *channel = find_channel(listen, name);
+    struct postgres_channel *channel = postgres_channel_find(listen, name);
     if (!channel)
         return FAIL_NOMEM;
     subscription->channel = channel;
@@ -162,53 +136,6 @@ void postgres_listen_unsubscribe(struct sql_subscription *base)
 
 /* --- the connection, on the owner's loop ---------------------------------------------------------------------- */
 
-/* NULL: in this round, it has nothing to be asked. */
-static const char *verb_for(const struct listen_channel *channel)
-{
-    bool is_wanted = !list_is_empty(&channel->subscriptions);
-    if (is_wanted == channel->holds)
-        return NULL;
-    return is_wanted ? "LISTEN" : "UNLISTEN";
-}
-
-static void remove_channel(struct postgres_listen *listen, struct listen_channel *channel)
-{
-    (void)map_remove(&listen->channels, str_make(channel->name, channel->len));
-    metric_gauge_add(listen->meter->channels, -1);
-    mem_free(channel);
-}
-
-/* Those that nobody wants, and the server does not know. The map may not change while it is walked. */
-static void remove_unwanted(struct postgres_listen *listen)
-{
-    for (bool is_found = true; is_found;) {
-        size_t at = 0;
-        struct str name;
-        void *value;
-        is_found = false;
-        while (!is_found && map_next(&listen->channels, &at, &name, &value)) {
-            struct listen_channel *channel = value;
-            is_found = list_is_empty(&channel->subscriptions) && !channel->holds && !channel->is_asked;
-            if (is_found)
-                remove_channel(listen, channel);
-        }
-    }
-}
-
-/* The server has forgotten all of them. What was queued is still true, and is told unless the gap comes first. */
-static void forget_all(struct postgres_listen *listen)
-{
-    size_t at = 0;
-    struct str name;
-    void *value;
-    lock(listen);
-    while (map_next(&listen->channels, &at, &name, &value)) {
-        struct listen_channel *channel = value;
-        channel->holds = channel->is_asked = false;
-    }
-    unlock(listen);
-}
-
 static void close_connection(struct postgres_listen *listen)
 {
     timer_stop(&listen->ping);
@@ -216,7 +143,9 @@ static void close_connection(struct postgres_listen *listen)
     postgres_connection_close(listen->connection);
     listen->connection = NULL;
     listen->is_asking = listen->is_ping_due = false;
-    forget_all(listen);
+    lock(listen);
+    postgres_channel_forget_all(listen);
+    unlock(listen);
 }
 
 static void on_retry(void *arg) { go_on(arg); }
@@ -228,7 +157,7 @@ static void retry_later(struct postgres_listen *listen, const struct sql_error *
     if (!listen->has_worked)
         breaker_failed(&listen->breaker, now_ms);
     log_line(listen->has_worked ? LOG_WARN : LOG_DEBUG, "no connection to listen on; it is tried again",
-             LOG_TEXT("pool", listen->settings->name), LOG_TEXT("sqlstate", error->sqlstate),
+             LOG_TEXT("pool", listen->pool->settings->name), LOG_TEXT("sqlstate", error->sqlstate),
              LOG_TEXT("why", error->text));
     listen->has_worked = false;
     uint64_t wait_ms = breaker_retry_ms(&listen->breaker, now_ms);
@@ -254,7 +183,7 @@ static void on_no_answer(void *arg)
 
 /* --- asking --- */
 
-static enum fail send_one(struct postgres_listen *listen, const char *verb, const struct listen_channel *channel)
+static enum fail send_one(struct postgres_listen *listen, const char *verb, const struct postgres_channel *channel)
 {
     PGconn *pg = listen->connection->pg;
     char text[2 * POSTGRES_CHANNEL_BYTES + 16];
@@ -266,66 +195,57 @@ static enum fail send_one(struct postgres_listen *listen, const char *verb, cons
     return postgres_query_add_text(listen->connection, text);
 }
 
-/* What the channels need, into the unit. False: nothing. */
-static bool send_channels(struct postgres_listen *listen)
+/* What the channels need, into the unit. */
+static enum fail send_channels(struct postgres_listen *listen, unsigned *sent)
 {
     size_t at = 0;
     struct str name;
     void *value;
-    bool has_sent = false;
+    enum fail fail = FAIL_OK;
     lock(listen);
-    remove_unwanted(listen);
-    while (map_next(&listen->channels, &at, &name, &value)) {
-        struct listen_channel *channel = value;
-        const char *verb = verb_for(channel);
+    postgres_channel_sweep(listen);
+    while (!fail && map_next(&listen->channels, &at, &name, &value)) {
+        struct postgres_channel *channel = value;
+        const char *verb = postgres_channel_verb(channel);
         if (!verb)
             continue;
-        channel->is_asked = send_one(listen, verb, channel) == FAIL_OK;
-        has_sent = true;
+        fail = send_one(listen, verb, channel);
+        channel->is_asked = fail == FAIL_OK;
+        *sent += channel->is_asked;
     }
     unlock(listen);
-    return has_sent;
+    return fail;
 }
 
-static void ask(struct postgres_listen *listen)
+static enum fail send_unit(struct postgres_listen *listen)
 {
     static const char statement[] = "select 1";
-    if (!send_channels(listen) && !listen->is_ping_due)
-        return;
+    unsigned sent = 0;
+    enum fail fail = send_channels(listen, &sent);
+    if (fail || (!sent && !listen->is_ping_due))
+        return fail;
     listen->is_asking = true;
     listen->is_ping_due = listen->is_answered = false;
     listen->call = (struct sql_call){ .text = str_make(statement, sizeof statement - 1) };
-    if (postgres_query_add(listen->connection, &listen->call, siphash(statement, sizeof statement - 1)) != FAIL_OK)
-        log_line(LOG_DEBUG, "cannot ask on the listening connection", LOG_TEXT("why", listen->call.error.text));
+    fail = postgres_query_add(listen->connection, &listen->call, siphash(statement, sizeof statement - 1));
     postgres_query_end_unit(listen->connection);
-    timer_start(listen->loop, &listen->answer, POSTGRES_LISTEN_ANSWER_MS, on_no_answer, listen);
+    return fail;
+}
+
+/* What cannot be sent, for want of memory or because the connection is broken, is asked for on another one, and not at once. */
+static void ask(struct postgres_listen *listen)
+{
+    enum fail fail = send_unit(listen);
+    if (fail) {
+        if (!listen->connection->error.sqlstate[0])
+            sql_error_set(&listen->connection->error, "53200", "cannot ask for notifications: %s", fail_text(fail));
+        on_lost(listen->connection);
+    } else if (listen->is_asking) {
+        timer_start(listen->loop, &listen->answer, POSTGRES_LISTEN_ANSWER_MS, on_no_answer, listen);
+    }
 }
 
 /* --- answers --- */
-
-static void settle_channel(struct listen_channel *channel)
-{
-    if (!channel->is_asked)
-        return;
-    channel->is_asked = false;
-    channel->holds = !channel->holds;
-    if (!channel->holds)
-        return;
-    LIST_EACH(&channel->subscriptions, node)
-    postgres_subscription_gap(LIST_ENTRY(node, struct postgres_subscription, node), channel->has_held);
-    channel->has_held = true;
-}
-
-static void settle(struct postgres_listen *listen)
-{
-    size_t at = 0;
-    struct str name;
-    void *value;
-    lock(listen);
-    while (map_next(&listen->channels, &at, &name, &value))
-        settle_channel(value);
-    unlock(listen);
-}
 
 static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)
 {
@@ -356,8 +276,10 @@ static void on_quiet(struct postgres_connection *connection)
     }
     breaker_worked(&listen->breaker, loop_now_ms(listen->loop));
     listen->has_worked = true;
-    settle(listen);
-    timer_start(listen->loop, &listen->ping, listen->settings->listen_ping_ms, on_ping, listen);
+    lock(listen);
+    postgres_channel_settle_all(listen);
+    unlock(listen);
+    timer_start(listen->loop, &listen->ping, listen->pool->settings->listen_ping_ms, on_ping, listen);
     go_on(listen);
 }
 
@@ -368,7 +290,7 @@ static void on_notification(struct postgres_connection *connection, const PGnoti
     struct postgres_listen *listen = connection->user_data;
     metric_add(listen->meter->notifications, 1);
     lock(listen);
-    struct listen_channel *channel = map_get(&listen->channels, str_of(notification->relname));
+    struct postgres_channel *channel = map_get(&listen->channels, str_of(notification->relname));
     if (channel)
         LIST_EACH(&channel->subscriptions, node)
     postgres_subscription_note(LIST_ENTRY(node, struct postgres_subscription, node), str_of(notification->extra),
@@ -378,25 +300,28 @@ static void on_notification(struct postgres_connection *connection, const PGnoti
 
 /* --- opening --- */
 
-/* A pooler in transaction mode is in between: from now on sql_listen is refused, and whoever listens already hears nothing. */
-static void forbid(struct postgres_listen *listen)
+/* A pooler in transaction mode may be in between: then sql_listen is refused, and whoever listens already hears nothing until it is gone,
+ * for which we look as for a server that is away. */
+static void note_forbidden(struct postgres_listen *listen, bool is_forbidden)
 {
     lock(listen);
-    bool is_news = !listen->is_forbidden && listen->subscriptions;
-    listen->is_forbidden = true;
-    tell_owner(listen);
+    bool is_news = is_forbidden && !listen->is_forbidden && listen->subscriptions;
+    listen->is_forbidden = is_forbidden;
     unlock(listen);
     if (is_news)
         log_line(LOG_ERROR, "LISTEN does not work through PgBouncer in transaction mode: nothing will be heard",
-                 LOG_TEXT("pool", listen->settings->name));
+                 LOG_TEXT("pool", listen->pool->settings->name));
 }
 
 static void on_open(struct postgres_connection *connection, bool is_open)
 {
     struct postgres_listen *listen = connection->on_open_arg;
-    if (is_open && connection->is_pooled) /* it is closed by go_on */
-        forbid(listen);
+    bool is_pooled = is_open && connection->is_pooled;
     if (is_open)
+        note_forbidden(listen, is_pooled);
+    if (is_pooled)
+        sql_error_set(&connection->error, "0A000", "a pooler is in between");
+    if (is_open && !is_pooled)
         go_on(listen);
     else
         on_lost(connection);
@@ -409,7 +334,7 @@ static void open_connection(struct postgres_listen *listen)
         timer_start(listen->loop, &listen->retry, breaker_retry_ms(&listen->breaker, now_ms) + 1, on_retry, listen);
         return;
     }
-    enum fail fail = postgres_connection_open(listen->loop, listen->settings, "wick listen", on_open, listen,
+    enum fail fail = postgres_connection_open(listen->loop, listen->pool->settings, "wick listen", on_open, listen,
                                               &listen->connection);
     if (fail) {
         struct sql_error error = { .sent = false };
@@ -435,8 +360,8 @@ static bool has_channels(struct postgres_listen *listen)
 {
     lock(listen);
     if (!listen->connection)
-        remove_unwanted(listen);
-    bool has_any = listen->channels.count > 0 && !listen->is_forbidden && !listen->is_closing;
+        postgres_channel_sweep(listen);
+    bool has_any = listen->channels.count > 0 && !listen->is_closing;
     unlock(listen);
     return has_any;
 }
@@ -444,7 +369,7 @@ static bool has_channels(struct postgres_listen *listen)
 /* Does what is to be done next, if anything. */
 static void go_on(struct postgres_listen *listen)
 {
-    bool may_ask = listen->connection && listen->connection->state == POSTGRES_OPEN && !listen->connection->is_pooled;
+    bool may_ask = listen->connection && listen->connection->state == POSTGRES_OPEN;
     if (may_ask && !listen->is_asking)
         ask(listen);
     if (!has_channels(listen)) {
@@ -458,10 +383,9 @@ static void go_on(struct postgres_listen *listen)
 
 /* --- life ----------------------------------------------------------------------------------------------------- */
 
-enum fail postgres_listen_init(struct postgres_listen *listen, struct postgres_settings *settings,
-                               struct postgres_meter *meter, struct loop *loop)
+enum fail postgres_listen_init(struct postgres_listen *listen, struct postgres_pool *pool, struct loop *loop)
 {
-    *listen = (struct postgres_listen){ .loop = loop, .settings = settings, .meter = meter };
+    *listen = (struct postgres_listen){ .loop = loop, .pool = pool, .meter = &pool->meter };
     listen->task = (struct loop_task){ .run = on_task, .arg = listen };
     breaker_init(&listen->breaker, breaker_limits);
     if (pthread_mutex_init(&listen->mutex, NULL) != 0)
@@ -493,7 +417,7 @@ bool postgres_listen_is_over(struct postgres_listen *listen)
 void postgres_listen_clear(struct postgres_listen *listen)
 {
     assert(listen->subscriptions == 0 && !listen->connection);
-    remove_unwanted(listen);
+    postgres_channel_sweep(listen);
     map_clear(&listen->channels);
     pthread_mutex_destroy(&listen->mutex);
 }

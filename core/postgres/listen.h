@@ -14,15 +14,17 @@ enum { POSTGRES_CHANNEL_BYTES = 63, POSTGRES_CHANNELS_MAX = 1000 };             
 enum { POSTGRES_NOTES_MAX = 1000, POSTGRES_NOTES_BYTES_MAX = 1024 * 1024 };      /* that one subscriber may leave waiting */
 enum { POSTGRES_LISTEN_RETRY_MS = 50, POSTGRES_LISTEN_ANSWER_MS = 5000 };
 
+struct postgres_pool;
+
 struct postgres_listen {
     struct loop *loop;                    /* that owns the connection */
-    struct postgres_settings *settings;
+    struct postgres_pool *pool;           /* its settings are those in force */
     struct postgres_meter *meter;
     /* under the mutex */
     pthread_mutex_t mutex;
-    struct map channels;                  /* name -> struct listen_channel */
+    struct map channels;                  /* name -> struct postgres_channel */
     unsigned subscriptions;               /* that have not been freed */
-    bool is_forbidden, is_closing, is_posted;
+    bool is_forbidden, is_closing, is_posted;   /* forbidden: by a pooler, and that was said */
     struct loop_task task;                /* of the owner: look what is to be done */
     /* the owner's */
     struct postgres_connection *connection;
@@ -32,8 +34,7 @@ struct postgres_listen {
     bool is_asking, is_ping_due, is_answered, has_worked;
 };
 
-MUST_USE enum fail postgres_listen_init(struct postgres_listen *listen, struct postgres_settings *settings,
-                                        struct postgres_meter *meter, struct loop *loop);
+MUST_USE enum fail postgres_listen_init(struct postgres_listen *listen, struct postgres_pool *pool, struct loop *loop);
 /* On the owner's loop: closes the connection, takes no more subscribers. */
 void postgres_listen_close(struct postgres_listen *listen);
 bool postgres_listen_is_over(struct postgres_listen *listen);   /* closed, and every subscription has gone */

@@ -7,7 +7,7 @@
 struct postgres_subscription {
     struct sql_subscription base; /* first */
     struct postgres_listen *listen;
-    struct listen_channel *channel;
+    struct postgres_channel *channel;
     struct list node; /* of channel->subscriptions */
     struct loop *loop;
     struct loop_task task; /* of deliver */

@@ -241,6 +241,40 @@ static void listening_is_refused_in_words_or_given_up_once_it_is_noticed(void **
     sql_unlisten(early);
 }
 
+/* PostgreSQL itself where the pooler was. */
+static void once_the_pooler_is_gone_it_listens(void **state)
+{
+    (void)state;
+    if (!needs_pooler())
+        skip();
+    bool has_gap = false;
+    struct sql_listener listener = { take_note, take_gap, &has_gap };
+    struct sql_subscription *early = NULL, *late = NULL;
+    struct sql_error error = { .sent = false };
+    char folder[200], arguments[300], why[256];
+    settings.min_size = 0;
+    log_setup(LOG_ERROR + 1, LOG_LOGFMT, 2);
+    open_through("");
+    assert_int_equal(sql_listen(world.engine, STR("c"), &listener, &early, &error), FAIL_OK);
+    assert_string_equal(run("select 5"), "5");
+    turn(500);
+    assert_int_equal(sql_listen(world.engine, STR("c"), &listener, &late, &error), FAIL_REFUSED);
+    assert_int_equal(postgres_engine_apply(world.engine, &settings, why, sizeof why), FAIL_OK);
+    assert_int_equal(sql_listen(world.engine, STR("c"), &listener, &late, &error), FAIL_REFUSED);
+    snprintf(arguments, sizeof arguments, "pgbouncer stop %s", pooler.folder);
+    servers_run(arguments, NULL, NULL, 0);
+    servers_folder(folder, sizeof folder, "unpooled");
+    snprintf(arguments, sizeof arguments, "postgres start %s --port=%d", folder, port_of(pooler.url));
+    servers_run(arguments, NULL, NULL, 0);
+    turn_until(12000, has_gap); /* the breaker's longest time, and a quarter */
+    log_setup(LOG_ERROR, LOG_LOGFMT, 2);
+    assert_int_equal(sql_listen(world.engine, STR("c"), &listener, &late, &error), FAIL_OK);
+    sql_unlisten(early);
+    sql_unlisten(late);
+    close_world(NULL);
+    servers_stop("postgres", folder);
+}
+
 static void options_of_the_operators_own_are_refused_in_words(void **state)
 {
     (void)state;
@@ -340,6 +374,7 @@ int main(void)
         TEST(a_setting_that_cannot_be_sent_and_does_not_fit_is_refused_in_words),
         TEST(what_would_outlive_its_transaction_is_refused),
         TEST(listening_is_refused_in_words_or_given_up_once_it_is_noticed),
+        TEST(once_the_pooler_is_gone_it_listens),
         TEST(options_of_the_operators_own_are_refused_in_words),
         TEST(its_console_is_no_database),
         TEST(cancels_to_a_pooler_that_stands_still_block_nothing),
