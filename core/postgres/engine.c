@@ -179,9 +179,10 @@ enum fail postgres_engine_open(const struct postgres_settings *settings, struct 
         return FAIL_OK;
     }
     if (has_pool)
-        postgres_pool_clear(&engine->pool);
+        postgres_pool_clear(&engine->pool); /* and the copy with it */
+    else
+        postgres_settings_release(copy);
     mem_free(engine);
-    postgres_settings_release(copy);
     snprintf(why, why_bytes, "no memory for the connection pool");
     return FAIL_NOMEM;
 }

@@ -46,13 +46,27 @@ struct postgres_settings postgres_settings_default(void)
     };
 }
 
+/* What its file says is read by libpq alone, which would then look the host's name up on the loop. PGSERVICE is among the defaults that
+ * resolve.c asks libpq for, so that host is known. */
+static bool names_service(const PQconninfoOption *options)
+{
+    for (; options->keyword; options++)
+        if (strcmp(options->keyword, "service") == 0)
+            return options->val && options->val[0];
+    return false;
+}
+
 static enum fail check_conninfo(const char *conninfo, char *why, size_t why_bytes)
 {
     char *error = NULL;
     PQconninfoOption *options = PQconninfoParse(conninfo, &error);
     if (options) {
+        bool has_service = names_service(options);
         PQconninfoFree(options);
-        return FAIL_OK;
+        if (has_service)
+            snprintf(why, why_bytes, "the connection string names a service: write host, port and the rest into it, or "
+                     "set PGSERVICE");
+        return has_service ? FAIL_INVALID : FAIL_OK;
     }
     /* libpq may quote what it did not understand, and that may be a password: only its first words are safe. */
     snprintf(why, why_bytes, "the connection string is not one libpq reads: %.*s",
@@ -105,8 +119,10 @@ enum fail postgres_settings_copy(const struct postgres_settings *settings, struc
         return fail;
     size_t bytes = strlen(settings->conninfo) + strlen(settings->name) + strlen(settings->application_name) + 3;
     struct counted *counted = mem_alloc(MEM_POSTGRES, sizeof *counted + bytes);
-    if (!counted)
+    if (!counted) {
+        snprintf(why, why_bytes, "no memory for the settings of the pool");
         return FAIL_NOMEM;
+    }
     atomic_init(&counted->references, 1);
     atomic_init(&counted->is_pooled, settings->front == POSTGRES_FRONT_PGBOUNCER);
     struct postgres_settings *copy = &counted->settings;

@@ -565,7 +565,35 @@ static void bad_settings_are_refused_in_words(void **state)
     bad.conninfo = "host=x secret_password";
     assert_int_equal(postgres_engine_open(&bad, &loop, 1, &engine, why, sizeof why), FAIL_INVALID);
     assert_null(strstr(why, "secret_password"));
+    bad.conninfo = "service=elsewhere";
+    assert_int_equal(postgres_engine_open(&bad, &loop, 1, &engine, why, sizeof why), FAIL_INVALID);
+    assert_non_null(strstr(why, "service"));
     assert_int_equal(loop_close(loop, 100), 0);
+}
+
+static void without_memory_it_is_not_opened_and_nothing_is_lost(void **state)
+{
+    (void)state;
+    struct sql_engine *engine;
+    struct loop *loop;
+    size_t before = mem_live_tag(MEM_POSTGRES);
+    enum fail fail = FAIL_NOMEM;
+    assert_int_equal(loop_open("spec", &loop), FAIL_OK);
+    for (unsigned n = 1; fail == FAIL_NOMEM; n++) {
+        char why[256] = "";
+        mem_fail_after(n);
+        fail = postgres_engine_open(&settings, &loop, 1, &engine, why, sizeof why);
+        mem_fail_after(0);
+        if (fail)
+            assert_non_null(strstr(why, "memory"));
+    }
+    assert_int_equal(fail, FAIL_OK);
+    bool is_closed = false;
+    engine->ops->close(engine, loop, 0, on_world_closed, &is_closed);
+    loop_turn(loop, slow_ms(5000), &is_closed);
+    assert_true(is_closed);
+    assert_int_equal(loop_close(loop, 1000), 0);
+    assert_int_equal(mem_live_tag(MEM_POSTGRES), before);
 }
 
 /* --- several loops --- */
