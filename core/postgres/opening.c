@@ -238,12 +238,21 @@ void postgres_opening_fill(struct postgres_lane *lane)
 
 bool postgres_opening_one(struct postgres_lane *lane) { return open_one(lane, /* for_renewal= */ true); }
 
+static bool is_opening(struct postgres_connection *connection)
+{
+    postgres_pool_lock(connection->lane->pool);
+    bool is = connection->place == POSTGRES_OPENING;
+    postgres_pool_unlock(connection->lane->pool);
+    return is;
+}
+
+/* One that is lost may still have a walk to another loop before it, which closes it. */
 void postgres_opening_end(struct postgres_lane *lane)
 {
     LIST_EACH_SAFE(&lane->all, node, after)
     {
         struct postgres_connection *connection = LIST_ENTRY(node, struct postgres_connection, all_node);
-        if (connection->state == POSTGRES_OPEN)
+        if (!is_opening(connection))
             continue;
         uncount(lane);
         list_remove(&connection->all_node);
