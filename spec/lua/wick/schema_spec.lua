@@ -307,8 +307,8 @@ describe("S.record", function()
     assert.matches('did you mean "name"', errors[3].text)
     _, errors = S.check(S.map(S.boolean {}), value, "json")
     assert.equal(51, #errors)
-    for _, shape in ipairs { S.list(S.int64 {}), S.list(S.any_of { S.int64 {}, S.boolean {} }) } do
-      _, errors = S.check(shape, many, "lua")
+    for _, one in ipairs { S.list(S.int64 {}), S.list(S.any_of { S.int64 {}, S.boolean {} }) } do
+      _, errors = S.check(one, many, "lua")
       assert.equal(51, #errors)
     end
   end)
