@@ -223,16 +223,19 @@ int db_op_result(lua_State *L, struct db_op *op)
     if (op->call.fail)
         return db_op_raise(L, op, op->call.fail, &op->call.error);
     struct sql_rows *rows = op->call.rows;
+    size_t bytes = 0;
     if (op->want == DB_EXEC) {
         lua_pushinteger(L, rows->changed >= 0 ? rows->changed : (lua_Integer)rows->row_count);
     } else if (op->want == DB_ONE && rows->row_count == 0) {
         lua_pushnil(L);
     } else {
         struct rows_value *value = op->want == DB_ONE ? rows_value_push_row(L) : rows_value_push_rows(L);
-        rows_value_take(L, value, rows);
+        rows_value_take(value, rows);
         op->call.rows = NULL;
+        bytes = rows->bytes;
     }
     db_op_give(op);
+    vm_hold(L, bytes);
     return 1;
 }
 

@@ -22,18 +22,17 @@ static struct rows_value *push_value(lua_State *L, enum udata kind)
 struct rows_value *rows_value_push_row(lua_State *L) { return push_value(L, UD_ROW); }
 struct rows_value *rows_value_push_rows(lua_State *L) { return push_value(L, UD_ROWS); }
 
-void rows_value_take(lua_State *L, struct rows_value *value, struct sql_rows *rows)
+void rows_value_take(struct rows_value *value, struct sql_rows *rows)
 {
     value->rows = rows;
     value->owns = true;
-    vm_of(L)->external += rows->bytes;
 }
 
 static int value_gc(lua_State *L)
 {
     struct rows_value *value = lua_touserdata(L, 1);
     if (value->owns && value->rows) {
-        vm_of(L)->external -= value->rows->bytes;
+        vm_let_go(vm_of(L), value->rows->bytes);
         sql_rows_free(value->rows);
         value->rows = NULL;
     }

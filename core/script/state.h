@@ -63,7 +63,8 @@ struct script_vm {
     struct metric_gauge *in_flight;
     struct http_handler handler;
     struct loop_hook turn;
-    size_t external, external_seen;                   /* bytes of rows and entries that Lua values hold */
+    size_t external, external_seen;                   /* bytes of rows and entries that Lua values hold .. */
+    size_t results;                                   /* .. of rows alone */
     struct reply_out *reply;                          /* of the task that just ended */
     struct buf out;                                   /* JSON on its way somewhere else */
     unsigned key_hints[VM_KEY_HINTS];                 /* keys of the last object read so deep, see value.c */
@@ -92,6 +93,11 @@ int udata_iterate(lua_State *L, lua_CFunction next);
 lua_Integer udata_step(lua_State *L);
 /* The number of the key at `key` in the table of upvalue 1; 0 when there is none. [-0, +0] */
 int udata_key(lua_State *L, int key);
+
+/* Counts the bytes of a result that a Lua value on the stack has taken over. Raises when they and Lua's heap are more than the VM may
+ * have, also after a full collection: then the value is garbage, and nothing else may hang on it. [-0, +0] */
+void vm_hold(lua_State *L, size_t bytes);
+void vm_let_go(struct script_vm *vm, size_t bytes);
 
 static inline struct script_vm *vm_of(lua_State *L) { return task_of(L)->vm; }
 

@@ -4,7 +4,7 @@
  *         script_vm_close, which accepts a half-built VM. Its memory is counted and limited by script/memory: beyond
  *         memory_max there is a Lua error, "not enough memory".
  *         Collection is incremental; bytes that rows and cache entries hold outside of Lua's heap are reported to it at
- *         the end of a turn, because Lua sees only their small handles.
+ *         the end of a turn, because Lua sees only their small handles; results count against memory_max, too. Cached values are shared, and the cache bounds them.
  * HOLDS   Every entry from C into Lua is lua_pcall or lua_resume: no error jumps over a frame of the loop.
  * Path:   app > [script/vm] > lua/wick/worker.lua, lua/wick/command.lua
  */
@@ -37,6 +37,31 @@ static void on_turn(void *arg)
     size_t grown = vm->external - vm->external_seen;
     vm->external_seen = vm->external;
     lua_gc(vm->L, LUA_GCSTEP, (int)(grown >> 10 > 16384 ? 16384 : grown >> 10));
+}
+
+static bool has_room(const struct script_vm *vm) { return vm->memory.bytes + vm->results <= vm->memory.bytes_max; }
+
+void vm_hold(lua_State *L, size_t bytes)
+{
+    struct script_vm *vm = vm_of(L);
+    vm->external += bytes;
+    vm->results += bytes;
+    if (bytes == 0 || has_room(vm))
+        return;
+    lua_gc(L, LUA_GCCOLLECT);
+    vm->external_seen = vm->external;
+    if (!has_room(vm))
+        luaL_error(
+            L,
+            "not enough memory: the results of statements that Lua holds have %d MiB of the %d MiB of lua.memory; "
+            "keep less of them, or set it higher",
+            (int)(vm->results >> 20), (int)(vm->memory.bytes_max >> 20));
+}
+
+void vm_let_go(struct script_vm *vm, size_t bytes)
+{
+    vm->external -= bytes;
+    vm->results -= bytes;
 }
 
 /* --- open and close ----------------------------------------------------------------------------------------------- */
