@@ -171,7 +171,7 @@ static lua_Integer finish(lua_State *L, struct script_copy *copy)
     task_check(L);
     if (!fail)
         return rows;
-    failure_push(L, fail, &error)->overdue = fail == FAIL_TIMEOUT && task_left_ms(task_of(L), 0) <= 10;
+    db_push_failure(L, fail, &error);
     return lua_error(L);
 }
 

@@ -209,10 +209,14 @@ void db_op_on_done(struct sql_call *call)
     task_wake(&op->wait);
 }
 
+void db_push_failure(lua_State *L, enum fail fail, const struct sql_error *error)
+{
+    failure_push(L, fail, error)->overdue = fail == FAIL_TIMEOUT && task_left_ms(task_of(L), 0) <= 10;
+}
+
 int db_op_raise(lua_State *L, struct db_op *op, enum fail fail, const struct sql_error *error)
 {
-    struct failure *failure = failure_push(L, fail, error);
-    failure->overdue = fail == FAIL_TIMEOUT && task_left_ms(task_of(L), 0) <= 10;
+    db_push_failure(L, fail, error);
     db_op_give(op);
     return lua_error(L);
 }
@@ -274,7 +278,7 @@ static bool shares_commit(const struct task *task, const struct db_op *op)
     return task->route && task->route->shares_commit && op->verb == SQL_VERB_INSERT;
 }
 
-static int run_alone(lua_State *L, const char *what, enum db_want want)
+static int run_alone(lua_State *L, const char *what, enum db_want want, lua_KFunction done)
 {
     struct sql_engine *engine = db_check(L);
     const struct db_value *db = lua_touserdata(L, 1);
@@ -289,17 +293,23 @@ static int run_alone(lua_State *L, const char *what, enum db_want want)
     op->call.alone = task->route && task->route->is_alone;
     op->call.shares_commit = shares_commit(task, op);
     sql_run(engine, &op->call);
-    return task_await(L, &op->wait, db_op_done);
+    return task_await(L, &op->wait, done);
 }
 
 /* cx.db:one(sql, ...) -> row | nil */
-static int db_one(lua_State *L) { return run_alone(L, "cx.db:one", DB_ONE); }
+static int db_one(lua_State *L) { return run_alone(L, "cx.db:one", DB_ONE, db_op_done); }
 /* cx.db:rows(sql, ...) -> rows */
-static int db_rows(lua_State *L) { return run_alone(L, "cx.db:rows", DB_ROWS); }
+static int db_rows(lua_State *L) { return run_alone(L, "cx.db:rows", DB_ROWS, db_op_done); }
 /* cx.db:exec(sql, ...) -> rows changed */
-static int db_exec(lua_State *L) { return run_alone(L, "cx.db:exec", DB_EXEC); }
+static int db_exec(lua_State *L) { return run_alone(L, "cx.db:exec", DB_EXEC, db_op_done); }
 
-/* cx.db:notify(channel, payload): select pg_notify($1, $2) */
+static int notified(lua_State *L, int status, lua_KContext context)
+{
+    (void)db_op_done(L, status, context);
+    return 0;
+}
+
+/* cx.db:notify(channel, payload): select pg_notify($1, $2); gives nothing */
 static int db_notify(lua_State *L)
 {
     struct sql_engine *engine = db_check(L);
@@ -318,8 +328,7 @@ static int db_notify(lua_State *L)
     }
     lua_pushliteral(L, "select pg_notify($1, $2)");
     lua_insert(L, 2);
-    run_alone(L, "cx.db:notify", DB_EXEC);
-    return 0;
+    return run_alone(L, "cx.db:notify", DB_EXEC, notified);
 }
 
 /* cx.db.blob(bytes): a parameter that is bytes, not text */

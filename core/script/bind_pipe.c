@@ -88,8 +88,10 @@ static int pipe_done(lua_State *L, int status, lua_KContext context)
     const struct db_op *failed = first_failed(pipe);
     if (failed || !pipe->writes)
         task_check(L); /* the ops are the task's to release */
-    if (failed)
-        return failure_raise(L, failed->call.fail, &failed->call.error);
+    if (failed) {
+        db_push_failure(L, failed->call.fail, &failed->call.error);
+        return lua_error(L);
+    }
     lua_createtable(L, (int)pipe->count, 0);
     for (unsigned i = 0; i < pipe->count; i++) {
         db_op_result(L, pipe->ops[i]);

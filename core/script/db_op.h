@@ -60,6 +60,8 @@ void db_op_give(struct db_op *op);
 void db_op_read(lua_State *L, struct db_op *op, int first);
 /* Pushes what the caller wanted, or raises the failure; gives the op back either way. [-0, +1] */
 int db_op_result(lua_State *L, struct db_op *op);
+/* Pushes the failure of a call or a lease; a time that ended with the request's own deadline is the request's. [-0, +1] */
+void db_push_failure(lua_State *L, enum fail fail, const struct sql_error *error);
 /* Raises the failure of a call or a lease, after giving the op back. */
 int db_op_raise(lua_State *L, struct db_op *op, enum fail fail, const struct sql_error *error);
 

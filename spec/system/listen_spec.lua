@@ -38,7 +38,7 @@ return {
   },
   routes = {
     { "GET", "/heard", name = "heard", handler = function() return { heard = table.concat(heard, " "), gaps = gaps, most = most } end },
-    { "POST", "/notify", name = "notify", handler = function(req, cx) cx.db:notify("plain", req.body.text); return { fine = true } end },
+    { "POST", "/notify", name = "notify", handler = function(req, cx) return { results = select("#", cx.db:notify("plain", req.body.text)) } end },
     { "POST", "/in", name = "copy_in", handler = function(req, cx)
         local tx <close> = cx.db:begin()
         local rows = tx:copy_in("copy copied from stdin", many(req.body.rows))
@@ -219,7 +219,7 @@ describe("COPY and LISTEN of a plugin", function()
     start()
     postgres:query "select pg_notify('plain', 'fail')"
     for i = 1, 5 do postgres:query(("select pg_notify('plain', '%d')"):format(i)) end
-    assert.equal(200, post("/notify", { text = "six" }).status)
+    assert.equal(0, post("/notify", { text = "six" }):json().results)
     assert.is_true(heard(function(last) return last.heard == "1 2 3 4 5 six" and last.most == 1 end))
     local log = server:log()
     assert.is_truthy(log:find("a handler of notifications failed", 1, true))
