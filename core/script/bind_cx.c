@@ -67,7 +67,7 @@ int cx_sleep(lua_State *L)
 
 /* Whose it is: a coroutine of the user's may be left within it, and resumed by another task, when the first is over. */
 struct shield {
-    struct task *task;
+    struct task *task; /* NULL: it is down */
     uint64_t serial;
 };
 
@@ -82,17 +82,27 @@ static bool is_running(const struct script_vm *vm, const struct task *task)
 }
 
 /* The first task may be freed by now, or do other work: looked at only when it is still there. */
-static void shield_end(lua_State *L, const struct shield *shield)
+static void shield_end(lua_State *L, struct shield *shield)
 {
+    if (!shield->task)
+        return;
     bool is_there = shield->task == task_of(L) || is_running(vm_of(L), shield->task);
     if (is_there && shield->task->serial == shield->serial)
         shield->task->shields--;
+    shield->task = NULL;
+}
+
+/* The coroutine that was left within it was closed, or collected. */
+static int shield_close(lua_State *L)
+{
+    shield_end(L, udata_check(L, 1, UD_SHIELD));
+    return 0;
 }
 
 /* Stack: shield, traceback, results or the error. */
 static int shield_done(lua_State *L, int status, lua_KContext context)
 {
-    shield_end(L, (const struct shield *)context);
+    shield_end(L, (struct shield *)context);
     if (status != LUA_OK && status != LUA_YIELD)
         return lua_error(L);
     return lua_gettop(L) - 2;
@@ -103,9 +113,10 @@ static int cx_shield(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     struct task *task = task_of(L);
-    struct shield *shield = lua_newuserdatauv(L, sizeof *shield, 0);
+    struct shield *shield = udata_new(L, UD_SHIELD, sizeof *shield, 0);
     *shield = (struct shield){ task, task->serial };
     lua_insert(L, 1);
+    lua_toclose(L, 1);
     lua_pushcfunction(L, task_traceback);
     lua_insert(L, 2);
     task->shields++;
@@ -151,6 +162,12 @@ static void push_fields(lua_State *L, const char *plugin, int options)
         lua_pushstring(L, vm->services.sql->ops->dialect);
         lua_setfield(L, -2, "dialect");
     }
+}
+
+void bind_cx_open(lua_State *L)
+{
+    static const luaL_Reg metamethods[] = { { "__close", shield_close }, { "__gc", shield_close }, { NULL, NULL } };
+    udata_family(L, UD_SHIELD, "shield", metamethods, NULL);
 }
 
 void bind_cx_push(lua_State *L, const char *plugin, int options)

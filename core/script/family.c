@@ -21,16 +21,11 @@ void *udata_test(lua_State *L, int index, enum udata kind)
     return same ? lua_touserdata(L, index) : NULL;
 }
 
-static const char *const family_names[UD_KINDS] = {
-    "request",  "headers",      "cx.db",   "transaction", "pipeline", "row",       "rows",
-    "cx.cache", "cached value", "failure", "reply",       "cx.log",   "cx.crypto", "blob",
-};
-
 void *udata_check(lua_State *L, int index, enum udata kind)
 {
     void *data = udata_test(L, index, kind);
     if (!data)
-        luaL_typeerror(L, index, family_names[kind]);
+        luaL_typeerror(L, index, vm_of(L)->family_name[kind]);
     return data;
 }
 
@@ -49,6 +44,7 @@ void udata_family(lua_State *L, enum udata kind, const char *name, const luaL_Re
         lua_setfield(L, -2, "__index");
     }
     vm->family[kind] = lua_topointer(L, -1);
+    vm->family_name[kind] = name;
     vm->metatable[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 

@@ -28,7 +28,7 @@ __attribute__((noreturn)) int luaL_error(lua_State *L, const char *format, ...);
 /* Families of userdata. A value's family is the identity of its metatable: one load and one compare. */
 enum udata {
     UD_REQUEST, UD_HEADERS, UD_DB, UD_TX, UD_COPY, UD_PIPE, UD_ROW, UD_ROWS, UD_CACHE, UD_CACHED, UD_FAILURE, UD_REPLY, UD_LOG,
-    UD_CRYPTO, UD_BLOB, UD_KINDS
+    UD_CRYPTO, UD_BLOB, UD_SHIELD, UD_KINDS
 };
 
 #define VM_KEY_HINTS 4                                /* levels of JSON */
@@ -71,6 +71,7 @@ struct script_vm {
     int settings;                                     /* reference of the validated settings, or LUA_NOREF */
     int metatable[UD_KINDS];                          /* references */
     const void *family[UD_KINDS];                     /* the same as pointers */
+    const char *family_name[UD_KINDS];                /* for those who gave something else; literals */
     int array_meta, object_meta;                      /* marks of json.array and json.object */
     const void *array_mark, *object_mark;
     bool closing;
@@ -82,7 +83,8 @@ void *udata_new(lua_State *L, enum udata kind, size_t bytes, int values);
 void *udata_test(lua_State *L, int index, enum udata kind);
 /* Raises when it is. [-0, +0] */
 void *udata_check(lua_State *L, int index, enum udata kind);
-/* Makes the metatable of a family: `metamethods`, and __index as a table of `methods` when they are given. [-0, +0] */
+/* Makes the metatable of a family: `metamethods`, and __index as a table of `methods` when they are given. The name
+ * lives as long as the VM. [-0, +0] */
 void udata_family(lua_State *L, enum udata kind, const char *name, const luaL_Reg *metamethods, const luaL_Reg *methods);
 /* An __index function for a family whose keys are numbered: names[i] is number i (0 is no such key). Pushes a table
  * name -> number, to be the first upvalue. [-0, +1] */
@@ -104,6 +106,7 @@ static inline struct script_vm *vm_of(lua_State *L) { return task_of(L)->vm; }
 /* Each opens one family: metatables, and what native gets of it. [-0, +0] */
 void bind_native_open(lua_State *L);      /* package.preload["wick.native"] */
 void bind_request_open(lua_State *L);
+void bind_cx_open(lua_State *L);          /* before the first bind_cx_push */
 void bind_db_open(lua_State *L);
 void bind_pipe_open(lua_State *L);
 void bind_tx_open(lua_State *L);

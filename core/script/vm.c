@@ -97,6 +97,7 @@ static int open_all(lua_State *L)
     reply_value_open(L);
     bind_request_open(L);
     bind_rows_open(L);
+    bind_cx_open(L);
     bind_db_open(L);
     bind_pipe_open(L);
     bind_tx_open(L);

@@ -207,6 +207,16 @@ static void a_request_says_what_it_is(void **state)
     world_close(&world);
 }
 
+static void what_was_expected_is_named(void **state)
+{
+    (void)state;
+    world_open(&world, "route('GET', '/x', function(req, cx) local out = {} for i, call in ipairs { cx.cache.delete, "
+                       "cx.log.info, cx.db.one } do local _, why = pcall(call, {}, 'x') "
+                       "out[i] = why:match('%(?(cx%.%a+) expected') end return out end)");
+    assert_answer(&world, "GET /x", NULL, "200 [\"cx.cache\",\"cx.log\",\"cx.db\"]");
+    world_close(&world);
+}
+
 static void equal_answers_are_not_sent_twice(void **state)
 {
     (void)state;
@@ -289,6 +299,7 @@ int main(void)
         cmocka_unit_test(an_error_is_500_without_leaking_and_a_traceback_in_the_log),
         cmocka_unit_test(strange_ends_are_500_and_the_next_request_is_fine),
         cmocka_unit_test(a_request_says_what_it_is),
+        cmocka_unit_test(what_was_expected_is_named),
         cmocka_unit_test(equal_answers_are_not_sent_twice),
         cmocka_unit_test(a_route_with_a_cache_is_answered_without_its_handler),
         cmocka_unit_test(requests_are_counted_by_route_method_and_code),

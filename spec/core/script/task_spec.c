@@ -218,6 +218,21 @@ static void a_coroutine_belongs_to_nobody_between_two_resumes(void **state)
     world_close(&world);
 }
 
+static void a_shield_goes_with_the_coroutine_it_was_put_up_in(void **state)
+{
+    (void)state;
+    world_open(
+        &world,
+        "local function left() local co = coroutine.create(function() cx.shield(coroutine.yield) end) "
+        "coroutine.resume(co) return co end "
+        "route('GET', '/closed', function() coroutine.close(left()) cx.sleep('1m') end, { timeout_ms = 50 })"
+        "route('GET', '/forgotten', function() left() collectgarbage() cx.sleep('1m') end, { timeout_ms = 50 })");
+    assert_has(world_ask(&world, "GET /closed", NULL), "504 ");
+    assert_has(world_ask(&world, "GET /forgotten", NULL), "504 ");
+    assert_null(strstr(world_log(&world), "its operation has not ended yet"));
+    world_close(&world);
+}
+
 static void a_shield_is_its_tasks_whoever_resumes_what_is_in_it(void **state)
 {
     (void)state;
@@ -292,6 +307,7 @@ int main(void)
         cmocka_unit_test(coroutines_are_used_again),
         cmocka_unit_test(coroutines_of_the_user_may_wait),
         cmocka_unit_test(a_coroutine_belongs_to_nobody_between_two_resumes),
+        cmocka_unit_test(a_shield_goes_with_the_coroutine_it_was_put_up_in),
         cmocka_unit_test(a_shield_is_its_tasks_whoever_resumes_what_is_in_it),
         cmocka_unit_test(close_gives_what_the_standard_one_gives),
         cmocka_unit_test(loading_code_cannot_wait),
