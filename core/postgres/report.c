@@ -3,8 +3,8 @@
  * DESIGN  What a connection does is known to its home loop alone, so the question goes round: a task on the first lane's loop writes that
  *         lane's part and posts itself to the next, and from the last to the loop that asked. Nothing is locked for longer than
  *         counting takes, and the hot path pays one store for each lease.
- * HOLDS   The report is on one loop at a time. When the pool closes meanwhile, the lanes that are left still answer: each closes only
- *         after the tasks posted to it have run.
+ * HOLDS   The report is on one loop at a time. Nothing here keeps the pool: who asks waits for the report before the engine is closed, as
+ *         serve/admin does.
  * Path:   serve/admin > [postgres/report] > postgres/pool
  */
 #include "postgres/report.h"
@@ -18,6 +18,12 @@
 #include "postgres/query.h"
 
 enum { STATEMENT_BYTES = 120 };
+
+/* What a connection is doing, as operators see it. */
+enum postgres_state {
+    POSTGRES_STATE_IDLE, POSTGRES_STATE_USED, POSTGRES_STATE_CONNECTING, POSTGRES_STATE_RESETTING, POSTGRES_STATE_CANCELLING,
+    POSTGRES_STATE_PINGING, POSTGRES_STATE_MOVING, POSTGRES_STATES
+};
 
 struct round {
     struct sql_report *report;
@@ -139,10 +145,12 @@ static void write_report(struct round *round)
         [BREAKER_CLOSED] = "closed", [BREAKER_OPEN] = "open", [BREAKER_HALF] = "half"
     };
     postgres_pool_count(pool, &counts);
+    buf_add_str(out, STR("{\"engine\":\"postgres\",\"pool\":"));
+    json_add_string(out, str_of(settings->name));
     buf_addf(out,
-             "{\"engine\":\"postgres\",\"pool\":\"%s\",\"min_size\":%u,\"max_size\":%u,\"total\":%u,\"waiting\":%u,"
+             ",\"min_size\":%u,\"max_size\":%u,\"total\":%u,\"waiting\":%u,"
              "\"oldest_wait_ms\":%llu,\"longest_hold_ms\":%llu,\"breaker\":\"%s\",\"retry_ms\":%llu",
-             settings->name, settings->min_size, settings->max_size, counts.total, counts.waiting,
+             settings->min_size, settings->max_size, counts.total, counts.waiting,
              (unsigned long long)counts.oldest_wait_ms, (unsigned long long)round->longest_hold_ms,
              breakers[counts.breaker], (unsigned long long)counts.retry_ms);
     add_error(out, &counts.error);

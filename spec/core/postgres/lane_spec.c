@@ -107,6 +107,27 @@ static void a_statement_whose_result_is_too_large_is_as_slow_as_it_was(void **st
     assert_string_equal(run("select 2"), "2");
 }
 
+/* --- what is told of it --------------------------------------------------------------------------------------- */
+
+static void on_reported(struct sql_report *report) { *(bool *)report->arg = true; }
+
+static void a_pool_may_have_any_name(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    bool is_done = false;
+    settings.name = "the \"first\"";
+    open_it();
+    struct sql_report report = { .loop = world.loop, .on_done = on_reported, .arg = &is_done };
+    buf_init(&report.json, MEM_POSTGRES, SQL_REPORT_BYTES_MAX);
+    world.engine->ops->report(world.engine, &report);
+    turn_until(2000, is_done);
+    buf_add_char(&report.json, '\0');
+    assert_non_null(strstr(report.json.data, "\"pool\":\"the \\\"first\\\"\",\"min_size\":1"));
+    buf_clear(&report.json);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, close_world)
 
 int main(void)
@@ -116,6 +137,7 @@ int main(void)
         TEST(a_session_that_may_wait_for_less_than_acquire_timeout_is_told_for_how_long_it_did),
         TEST(who_waits_behind_its_own_session_is_not_told_of_connections),
         TEST(a_statement_whose_result_is_too_large_is_as_slow_as_it_was),
+        TEST(a_pool_may_have_any_name),
         cmocka_unit_test(everything_is_given_back),
     };
     return cmocka_run_group_tests(tests, set_up_process, NULL);
