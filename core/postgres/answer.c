@@ -32,10 +32,7 @@ static bool is_aborted(const PGresult *result) { return !result || PQresultStatu
 /* A session must not believe that it committed what the server had rolled back: COMMIT of a failed transaction "succeeds". */
 static bool is_false_commit(const struct sql_call *call, PGresult *result)
 {
-    if (strcmp(PQcmdStatus(result), "ROLLBACK") != 0)
-        return false;
-    enum sql_verb verb = sql_statement_verb(call->text, SQL_POSTGRES);
-    return verb == SQL_VERB_COMMIT || verb == SQL_VERB_END;
+    return strcmp(PQcmdStatus(result), "ROLLBACK") == 0 && sql_verb_commits(sql_statement_verb(call->text, SQL_POSTGRES));
 }
 
 /* ALTER TABLE, ALTER TYPE and CREATE OR REPLACE VIEW change what rows are made of and keep the OID; others see it from COMMIT on. */

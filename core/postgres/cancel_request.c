@@ -15,7 +15,7 @@
 
 struct postgres_cancel_request {
     pthread_mutex_t mutex;
-    bool is_left, is_told; /* under the mutex */
+    bool is_left; /* under the mutex */
     struct loop *loop;
     struct loop_task task;
     PGcancel *cancel;
@@ -50,7 +50,6 @@ static void send_it(void *arg)
         request->why[0] = '\0';
     pthread_mutex_lock(&request->mutex);
     bool is_left = request->is_left;
-    request->is_told = true;
     if (!is_left)
         loop_post(request->loop, &request->task);
     pthread_mutex_unlock(&request->mutex);

@@ -106,6 +106,12 @@ static void forget_outcome(struct sql_call *call)
     sql_error_clear(&call->error);
 }
 
+static void say_behind(struct sql_call *call)
+{
+    call->fail = FAIL_SQL;
+    sql_error_set(&call->error, "25P02", "it did not run: a statement before it in the pipeline had failed");
+}
+
 static void on_call(struct postgres_connection *connection, struct sql_call *call, int outcome)
 {
     struct postgres_group *group = connection->user_data;
@@ -117,10 +123,8 @@ static void on_call(struct postgres_connection *connection, struct sql_call *cal
         call->state |= POSTGRES_CALL_RENEWED | POSTGRES_CALL_REASON * (int)sql_retry_label_number("0A000");
         return;
     }
-    if (outcome == POSTGRES_BEHIND) {
-        call->fail = FAIL_SQL;
-        sql_error_set(&call->error, "25P02", "it did not run: a statement before it in the pipeline had failed");
-    }
+    if (outcome == POSTGRES_BEHIND)
+        say_behind(call);
     finish(group, call, call->fail);
 }
 
@@ -166,8 +170,8 @@ static void add_calls(struct postgres_group *group, struct postgres_connection *
         if (!call)
             continue;
         if (has_failed) {
-            sql_error_set(&call->error, "25P02", "it did not run: a statement before it in the pipeline had failed");
-            finish(group, call, FAIL_SQL);
+            say_behind(call);
+            finish(group, call, call->fail);
             continue;
         }
         enum fail fail = postgres_query_add(connection, call, postgres_call_hash(call));

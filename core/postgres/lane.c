@@ -148,9 +148,7 @@ void postgres_lane_abandon(struct sql_call *call, enum fail fail)
     case POSTGRES_CALL_RUNNING: abandon_running(lane, call, fail); return;
     case POSTGRES_CALL_RESOLVING: postgres_outcome_abandon(call->engine_data[3]); return;
     case POSTGRES_CALL_GROUPED: postgres_group_abandon(call->engine_data[3], fail); return;
-    case POSTGRES_CALL_FINISHED:
-    case POSTGRES_CALL_STATES: return;
-    default: return;
+    default: return; /* FINISHED */
     }
 }
 

@@ -144,8 +144,7 @@ static void watch_idle(struct postgres_session *session)
 
 bool postgres_session_is_commit(const struct sql_call *call)
 {
-    enum sql_verb verb = sql_statement_verb(call->text, SQL_POSTGRES);
-    return verb == SQL_VERB_COMMIT || verb == SQL_VERB_END;
+    return sql_verb_commits(sql_statement_verb(call->text, SQL_POSTGRES));
 }
 
 static bool may_write(const struct sql_call *call)
@@ -241,6 +240,11 @@ static void ask_xid(struct postgres_session *session, bool now)
         (void)!postgres_query_add_xid(connection, now);
 }
 
+static enum fail send_begin(struct postgres_session *session)
+{
+    return postgres_query_add_text(session->connection, session->is_read_only ? "BEGIN READ ONLY" : "BEGIN");
+}
+
 /* BEGIN rides along with the first statement. */
 static enum fail add(struct postgres_session *session, struct sql_call *call)
 {
@@ -251,7 +255,7 @@ static enum fail add(struct postgres_session *session, struct sql_call *call)
     }
     enum fail fail = FAIL_OK;
     if (!session->has_begun)
-        fail = postgres_query_add_text(connection, session->is_read_only ? "BEGIN READ ONLY" : "BEGIN");
+        fail = send_begin(session);
     session->has_begun |= !fail;
     if (fail)
         sql_error_set(&call->error, "08006", "cannot send BEGIN: the connection is lost");
@@ -274,7 +278,7 @@ static bool begin_first(struct postgres_session *session, struct sql_call *call)
     struct postgres_connection *connection = session->connection;
     if (session->has_begun || !(call->state & POSTGRES_CALL_COPY))
         return false;
-    if (postgres_query_add_text(connection, session->is_read_only ? "BEGIN READ ONLY" : "BEGIN") != FAIL_OK)
+    if (send_begin(session) != FAIL_OK)
         return false; /* the connection is no good; add finds that, too, and says so */
     session->has_begun = true;
     timer_stop(&session->idle);

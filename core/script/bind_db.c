@@ -188,7 +188,7 @@ void db_op_read(lua_State *L, struct db_op *op, int first)
 /* Stores something by itself: cut off, nobody could tell whether it took effect. */
 static bool is_final(const struct db_op *op)
 {
-    return op->tx ? op->verb == SQL_VERB_COMMIT || op->verb == SQL_VERB_END : !op->only_reads;
+    return op->tx ? sql_verb_commits(op->verb) : !op->only_reads;
 }
 
 /* What is final has the grace to come to its end. */

@@ -39,6 +39,7 @@ bool sql_statement_next(struct str text, enum sql_dialect dialect, size_t *at, s
 /* SELECT, VALUES, TABLE, SHOW, and a WITH in which no word writes. What functions of a SELECT do is not known. `verb` is
  * that of the text. */
 bool sql_statement_only_reads(struct str text, enum sql_dialect dialect, enum sql_verb verb);
+static inline bool sql_verb_commits(enum sql_verb verb) { return verb == SQL_VERB_COMMIT || verb == SQL_VERB_END; }
 /* BEGIN, COMMIT, ROLLBACK, SAVEPOINT and their like. */
 bool sql_verb_is_transaction(enum sql_verb verb);
 

@@ -56,7 +56,7 @@ static void answer_rollback(struct sqlite_connection *connection, struct sql_cal
 static bool answer_failed(struct sqlite_session *session, struct sql_call *call, enum sql_verb verb)
 {
     struct sqlite_connection *connection = &session->worker->connection;
-    if (verb == SQL_VERB_COMMIT || verb == SQL_VERB_END) {
+    if (sql_verb_commits(verb)) {
         sqlite_connection_rollback(connection);
         refuse(call, "25P02", "the transaction was rolled back: an earlier statement of it failed");
         return true;
@@ -92,7 +92,7 @@ static void answer(struct sqlite_session *session, struct sql_call *call)
     else
         run_statement(connection, call);
     session->has_failed = call->fail != FAIL_OK;
-    if (call->fail && (verb == SQL_VERB_COMMIT || verb == SQL_VERB_END))
+    if (call->fail && sql_verb_commits(verb))
         sqlite_connection_rollback(connection);
 }
 
