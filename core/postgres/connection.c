@@ -8,7 +8,8 @@
  *         while libpq holds back bytes.
  *         A failure to write is not acted upon: the server's last words are still to be read, and reading finds the end.
  *         But when libpq finds the end while it writes, it closes the socket at once: then the watch goes, and `broken` is posted.
- * HOLDS   pg and watch are non-NULL exactly while OPEN, less the watch once broken; on_open comes at most once.
+ * HOLDS   pg is there from CONNECTING on until close; the watch while CONNECTING or OPEN, but not between two loops, and not once broken.
+ *         on_open comes at most once.
  * Path:   postgres/pool > [postgres/connection] > libpq, loop/watch
  */
 #include "postgres/connection.h"

@@ -25,7 +25,7 @@ struct postgres_copy;
 
 enum postgres_connection_state { POSTGRES_RESOLVING, POSTGRES_CONNECTING, POSTGRES_OPEN, POSTGRES_LOST };
 
-/* Where the connection stands with the pool. Guarded by the pool's mutex. */
+/* Where the connection stands with the pool. Guarded by the pool's mutex from when it has opened; until then it is the home loop's. */
 enum postgres_place { POSTGRES_OPENING, POSTGRES_IDLE, POSTGRES_LEASED, POSTGRES_MOVING, POSTGRES_OUTSIDE };
 
 /* What a leased connection goes through between two users, for the counts. */
@@ -33,7 +33,8 @@ enum postgres_care { POSTGRES_CARE_NONE, POSTGRES_CARE_RESET, POSTGRES_CARE_CANC
 
 /* Who is using it at the moment. Each comes on the loop, and may close the connection or give it away. */
 struct postgres_user {
-    /* A call's result is in: call->fail, error and rows are set. `outcome` is an enum postgres_outcome (query.h). */
+    /* It is known how the call went, or that it is not waited for (too large): call->fail, error and rows are set, but for POSTGRES_BEHIND.
+     * `outcome` is an enum postgres_outcome (query.h). */
     void (*on_call)(struct postgres_connection *connection, struct sql_call *call, int outcome);
     /* All that was sent has been answered. */
     void (*on_quiet)(struct postgres_connection *connection);
@@ -69,7 +70,7 @@ struct postgres_connection {
     unsigned uses;                       /* leases */
     uint64_t leased_ns;                  /* since when a call has it; 0: none has, not even where it is looked after (a ping) */
     const char *holder;                  /* of the session that has it, for people; NULL: autocommit */
-    struct timer deadline;               /* of opening, and of a ping */
+    struct timer deadline;               /* of opening, of a ping, and of a cleaning */
     struct postgres_target target;
     const struct postgres_name_wait *name;   /* of its host; NULL: that is a number or a folder */
     char address[POSTGRES_ADDRESS_BYTES];
@@ -82,10 +83,10 @@ struct postgres_connection {
     struct postgres_step *steps;         /* a ring of step_cap */
     unsigned step_cap, step_first, step_at, step_count;
     unsigned calls_in_flight, unit_calls;
-    bool is_retried;                     /* it was lost, and what was lost with it has been paid for (retry.c) */
-    bool unit_is_stale;                  /* .. and it failed because of a plan: none of it has taken place */
-    bool unit_has_failed;                /* .. and the same of any error */
+    bool unit_is_stale;                  /* the unit whose calls are given out failed because of a plan: none of it has taken place */
+    bool unit_has_failed;                /* .. or because of any error */
     uint64_t answered_ns, unit_ended_ns; /* when the unit before, and the one whose calls are given out, was answered */
+    bool is_retried;                     /* it was lost, and what was lost with it has been paid for (retry.c) */
     struct postgres_xid xid;
     uint64_t result_bytes;               /* read for the result that is coming in */
     uint64_t taken_bytes;                /* read in all, when that was last looked at; 0: not of late */

@@ -26,7 +26,7 @@ enum postgres_call_state {
     POSTGRES_CALL_STATES = 15,
     /* .. and what else is known of it. */
     POSTGRES_CALL_ALONE = 16,   /* shares no unit */
-    POSTGRES_CALL_RETRIED = 32, /* its connection was lost once */
+    POSTGRES_CALL_RETRIED = 32, /* run again once: its connection was lost, it was never sent, or it was rolled back (40001) */
     POSTGRES_CALL_RENEWED = 64, /* its prepared statement was stale once */
     POSTGRES_CALL_LEASE = 128,  /* of ours: a session that waits for its connection */
     POSTGRES_CALL_GROUP = 256,  /* of ours: a sql_run_many that waits */

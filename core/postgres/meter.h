@@ -10,7 +10,8 @@
 
 struct postgres_pool;
 
-/* Why a connection ends. PING: it did not answer one; to upkeep, that it is due for one. SETTINGS: those it was opened with are not in force. */
+/* Why a connection ends. PING: it did not answer one; to upkeep, that it is due for one. SETTINGS: it was opened with others than
+ * those in force. */
 enum postgres_end_reason {
     POSTGRES_END_NONE, POSTGRES_END_AGE, POSTGRES_END_IDLE, POSTGRES_END_USES, POSTGRES_END_RESIZE, POSTGRES_END_ADDRESS,
     POSTGRES_END_SETTINGS, POSTGRES_END_CLOSING, POSTGRES_END_LOST, POSTGRES_END_PING, POSTGRES_END_RESET, POSTGRES_ENDS

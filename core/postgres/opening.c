@@ -5,8 +5,8 @@
  *         takes (open_ns), or nothing is open, one for each waiting call, at most opening_max at a time (1 after a failure, doubling
  *         with each success, up to connecting_limit). A call that gives up never ends an attempt: the connection serves the next one,
  *         or becomes idle. After failures_max failures in a row the breaker lets one attempt through every open_ms .. open_ms_max; a
- *         wrong user, password or database stops attempts for POSTGRES_CONFIG_HOLD_MS, or until the settings are applied again. Only failed attempts count, never lost
- *         connections.
+ *         wrong user, password or database stops attempts for POSTGRES_CONFIG_HOLD_MS, or until the settings are applied again. Only
+ *         failed attempts count, never lost connections, nor a log-in that a 57P01 ended.
  * HOLDS   Each attempt is counted in total, opening and homes from may_open on.
  * Path:   postgres/pool > [postgres/opening] > postgres/connection
  */
@@ -115,8 +115,8 @@ static bool is_configuration(const struct sql_error *error)
     return sql_error_is(error, "28") || sql_error_is(error, "3D");
 }
 
-/* A back end that was told to end while it was being greeted: that is no refusal, but the next attempt is left to upkeep, for it may well end
- * the same way. */
+/* A back end that was told to end while it was being greeted: that is no refusal, but the next attempt is left to upkeep, for it may
+ * well end the same way. */
 static void on_ended(struct postgres_lane *lane, struct postgres_connection *connection)
 {
     uncount(lane);

@@ -6,7 +6,7 @@
  *         IDLE -> LEASED [upkeep: a ping]   any -> gone [drop]
  *         MOVING is a walk: move_out on the old loop, where it stops being watched, then move_in on the new one. Its call is `bound`
  *         to it meanwhile, and may give up.
- * HOLDS   total = opening + idle + leased + moving <= max_size. Calls wait only when no lane has an idle connection, but for those that
+ * HOLDS   total = opening + idle + leased + moving <= max_size, but for as long as it takes to become fewer after a reload. Calls wait only when no lane has an idle connection, but for those that
  *         are parked (parking.c).
  *         Lists `idle` and `waiters`, `homes`, `place` and `bound` change under the mutex; everything else is the home loop's.
  * Path:   postgres/lane > [postgres/pool] > postgres/connection

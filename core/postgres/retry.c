@@ -2,7 +2,8 @@
  *
  * DESIGN  STALE: it did not run, and nobody sees that it was sent twice. GONE: only what may take effect twice, reads and what its caller
  *         declared idempotent. An error that says "rolled back" (40001, 40P01): all of the call has been undone, unless it is a CALL
- *         or a DO, which may have committed a part of its work. What was never sent is run_alone's business, and needs no leave.
+ *         or a DO, which may have committed a part of its work. What was never sent needs no leave: lane.c,
+ *         group.c, gather.c and batch.c do that themselves.
  * Path:   postgres/lane, group > [postgres/retry] > sql/retry
  */
 #include "postgres/retry.h"

@@ -1,7 +1,7 @@
 /* settings.c - defaults, and the check that finds what is wrong before the first connection is tried.
  *
- * HOLDS   A copy is one block: the struct with its strings behind it, counted because a name look-up that nobody waits for any
- *         more may still read it on its work thread.
+ * HOLDS   A copy is one block: the struct with its strings behind it, and never changes but for is_pooled. It is counted because each
+ *         connection reads those it was opened with, on whichever loop it is, also when others are in force.
  * Path:   app > [postgres/settings] > libpq
  */
 #include "postgres/settings.h"

@@ -28,12 +28,12 @@ struct postgres_settings {
     unsigned connect_timeout_ms;         /* names, TCP, TLS and password together */
     unsigned statement_timeout_ms;       /* of calls that name none */
     unsigned idle_in_transaction_ms;     /* a session that sends nothing for so long is rolled back */
-    struct postgres_settings *older;     /* private to pool.c */
     unsigned listen_ping_ms;             /* a listening connection that hears nothing is asked after so long whether it lives */
     unsigned statements_max;             /* prepared ones kept on each connection */
     bool batches;                        /* quick reads of one loop turn share a pipeline and a Sync (batch.h) */
     enum postgres_front front;
     unsigned dns_ttl_ms;                 /* the addresses of a host name serve so long (name.h) */
+    struct postgres_settings *older;     /* no setting: private to pool.c */
 };
 
 /* 5 to 20 connections, 2 connecting, 1,000 waiting, idle 30 s, life 30 min, keepalive 30 s, ping 1 s, acquire 5 s, connect 5 s, statements
