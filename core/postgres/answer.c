@@ -32,7 +32,8 @@ static bool is_aborted(const PGresult *result) { return !result || PQresultStatu
 /* A session must not believe that it committed what the server had rolled back: COMMIT of a failed transaction "succeeds". */
 static bool is_false_commit(const struct sql_call *call, PGresult *result)
 {
-    return strcmp(PQcmdStatus(result), "ROLLBACK") == 0 && sql_verb_commits(sql_statement_verb(call->text, SQL_POSTGRES));
+    return strcmp(PQcmdStatus(result), "ROLLBACK") == 0 &&
+           sql_verb_commits(sql_statement_verb(call->text, SQL_POSTGRES));
 }
 
 /* ALTER TABLE, ALTER TYPE and CREATE OR REPLACE VIEW change what rows are made of and keep the OID; others see it from COMMIT on. */

@@ -1,9 +1,9 @@
 /* engine.h - PostgreSQL behind sql/engine.h: one pool for the process, a lane for each loop.
  *
  * Beyond what sql/engine.h promises: an atomic sql_run_many has taken place only if every call of it is FAIL_OK; to cancel one call of a
- * sql_run_many ends all of it that is not finished; a session's calls run in order. A call whose connection is lost runs once more on another
- * one if it is a read (call->read_only), is idempotent, or was never sent; anything else ends with the server's reason, or 08006, and
- * error.sent. retry.c says what else runs again.
+ * sql_run_many ends all of it that is not finished; a session's calls run in order. A call whose connection is lost runs once more on
+ * another one if it is a read (call->read_only), is idempotent, or was never sent; anything else ends with the server's reason, or 08006,
+ * and error.sent. retry.c says what else runs again.
  */
 #ifndef POSTGRES_ENGINE_H
 #define POSTGRES_ENGINE_H

@@ -37,7 +37,8 @@ void postgres_gather_add(struct postgres_lane *lane, struct sql_call *call)
     if (parked >= lane->pool->settings->max_waiting) {
         atomic_fetch_sub_explicit(&lane->pool->gathered, 1, memory_order_relaxed);
         sql_error_set(&call->error, "53300",
-                      "%u writes wait to be committed already; raise pool.max_waiting, or ask for less at once", parked);
+                      "%u writes wait to be committed already; raise pool.max_waiting, or ask for less at once",
+                      parked);
         metric_add(lane->pool->meter.refused, 1);
         postgres_lane_finish(lane, call, FAIL_FULL);
         return;

@@ -68,11 +68,12 @@ static void say_how_full(struct postgres_pool *pool, struct sql_call *call)
     unsigned acquire_ms = pool->settings->acquire_timeout_ms;
     struct postgres_counts counts;
     postgres_pool_count(pool, &counts);
-    sql_error_set(&call->error, "53300",
-                  "no database connection within %u ms: %u of %u in use, %u calls waiting; raise pool.max_size, or hold "
-                  "connections for less long",
-                  call->timeout_ms < acquire_ms ? call->timeout_ms : acquire_ms, counts.used, pool->settings->max_size,
-                  counts.waiting);
+    sql_error_set(
+        &call->error, "53300",
+        "no database connection within %u ms: %u of %u in use, %u calls waiting; raise pool.max_size, or hold "
+        "connections for less long",
+        call->timeout_ms < acquire_ms ? call->timeout_ms : acquire_ms, counts.used, pool->settings->max_size,
+        counts.waiting);
 }
 
 void postgres_lane_finish_early(struct postgres_lane *lane, struct sql_call *call, enum fail fail)
@@ -84,8 +85,10 @@ void postgres_lane_finish_early(struct postgres_lane *lane, struct sql_call *cal
         sql_error_set(&call->error, "57014", "no answer within %u ms; the statement has been cancelled",
                       call->timeout_ms);
     } else if (is_behind) {
-        sql_error_set(&call->error, "57014", "not sent within its deadline of %u ms: what was asked for before it in the "
-                      "same transaction has not ended", call->timeout_ms);
+        sql_error_set(&call->error, "57014",
+                      "not sent within its deadline of %u ms: what was asked for before it in the "
+                      "same transaction has not ended",
+                      call->timeout_ms);
     } else if (is_past_deadline(call) && !(call->state & POSTGRES_CALL_LEASE)) {
         sql_error_set(&call->error, "57014", "no database connection within the deadline of %u ms", call->timeout_ms);
     } else {

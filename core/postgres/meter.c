@@ -22,11 +22,11 @@ static const struct {
     const char *word;
     bool is_orderly;
 } reasons[POSTGRES_ENDS] = {
-    [POSTGRES_END_AGE] = { "age", true },           [POSTGRES_END_IDLE] = { "idle", true },
-    [POSTGRES_END_USES] = { "uses", true },         [POSTGRES_END_RESIZE] = { "resize", true },
-    [POSTGRES_END_ADDRESS] = { "address", true },   [POSTGRES_END_SETTINGS] = { "settings", true },
-    [POSTGRES_END_CLOSING] = { "closing", true },   [POSTGRES_END_LOST] = { "lost", false },
-    [POSTGRES_END_PING] = { "ping", false },        [POSTGRES_END_RESET] = { "reset", false },
+    [POSTGRES_END_AGE] = { "age", true },         [POSTGRES_END_IDLE] = { "idle", true },
+    [POSTGRES_END_USES] = { "uses", true },       [POSTGRES_END_RESIZE] = { "resize", true },
+    [POSTGRES_END_ADDRESS] = { "address", true }, [POSTGRES_END_SETTINGS] = { "settings", true },
+    [POSTGRES_END_CLOSING] = { "closing", true }, [POSTGRES_END_LOST] = { "lost", false },
+    [POSTGRES_END_PING] = { "ping", false },      [POSTGRES_END_RESET] = { "reset", false },
 };
 
 static const double breaker_values[] = { [BREAKER_CLOSED] = 0, [BREAKER_HALF] = 1, [BREAKER_OPEN] = 2 };

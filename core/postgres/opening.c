@@ -174,8 +174,7 @@ static bool is_wanted(const struct postgres_lane *lane)
     const struct sql_call *oldest = postgres_queue_oldest(lane);
     if (!oldest || pool->opening >= atomic_load_explicit(&pool->waiting, memory_order_relaxed))
         return false;
-    return pool->opening == 0 || pool->opening == pool->total ||
-           clock_mono_ns() - oldest->queued_ns >= pool->open_ns;
+    return pool->opening == 0 || pool->opening == pool->total || clock_mono_ns() - oldest->queued_ns >= pool->open_ns;
 }
 
 static bool has_room(const struct postgres_pool *pool, uint64_t now_ms)

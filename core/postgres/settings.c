@@ -64,7 +64,8 @@ static enum fail check_conninfo(const char *conninfo, char *why, size_t why_byte
         bool has_service = names_service(options);
         PQconninfoFree(options);
         if (has_service)
-            snprintf(why, why_bytes, "the connection string names a service: write host, port and the rest into it, or "
+            snprintf(why, why_bytes,
+                     "the connection string names a service: write host, port and the rest into it, or "
                      "set PGSERVICE");
         return has_service ? FAIL_INVALID : FAIL_OK;
     }

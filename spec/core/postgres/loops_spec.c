@@ -28,12 +28,12 @@ static void turn_both(void)
         loop_turn(loops[i], 2, NULL);
 }
 
-#define both_until(ms, condition) \
-    do { \
+#define both_until(ms, condition)                         \
+    do {                                                  \
         uint64_t end_ms_ = clock_mono_ms() + slow_ms(ms); \
         while (!(condition) && clock_mono_ms() < end_ms_) \
-            turn_both(); \
-        assert_true(condition); \
+            turn_both();                                  \
+        assert_true(condition);                           \
     } while (0)
 
 static int close_both(void **state)
