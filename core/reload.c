@@ -11,15 +11,30 @@
 #include "database.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+struct reloading {
+    struct sql_engine *engine;
+    bool is_told; /* the log has the outcome */
+};
 
 static int apply(void *arg, struct script_vm *vm, struct str settings_json)
 {
     (void)settings_json;
+    struct reloading *reloading = arg;
     char why[256] = "";
-    if (database_apply(vm, arg, why, sizeof why) == FAIL_OK)
-        return EXIT_SUCCESS;
-    log_line(LOG_ERROR, "SIGHUP: nothing has changed", LOG_TEXT("why", why));
-    return EXIT_FAILURE;
+    reloading->is_told = true;
+    if (database_apply(vm, reloading->engine, why, sizeof why) != FAIL_OK) {
+        log_line(LOG_ERROR, "SIGHUP: nothing has changed", LOG_TEXT("why", why));
+        return EXIT_FAILURE;
+    }
+    if (strcmp(reloading->engine->ops->dialect, "postgres") == 0)
+        log_line(LOG_INFO, "SIGHUP: the pool follows the configuration; anything else is read at the start only");
+    else
+        log_line(
+            LOG_INFO,
+            "SIGHUP: the configuration has no mistakes; on SQLite it is read at the start only: restart to follow it");
+    return EXIT_SUCCESS;
 }
 
 void reload(int argc, char **argv, struct sql_engine *engine)
@@ -27,15 +42,14 @@ void reload(int argc, char **argv, struct sql_engine *engine)
     char why[2048] = "";
     struct script_vm *vm = NULL;
     struct script_services services = { 0 };
-    struct script_hooks hooks = { .serve = apply, .arg = engine };
+    struct reloading reloading = { .engine = engine };
+    struct script_hooks hooks = { .serve = apply, .arg = &reloading };
     if (script_vm_open(&services, &vm, why, sizeof why) != FAIL_OK) {
         log_line(LOG_ERROR, "SIGHUP: nothing has changed", LOG_TEXT("why", why));
         return;
     }
-    int code = script_vm_command(vm, argc, argv, &hooks);
-    if (code == EXIT_SUCCESS)
-        log_line(LOG_INFO, "SIGHUP: the pool follows the configuration; anything else is read at the start only");
-    else if (code != EXIT_FAILURE) /* apply has said why */
+    (void)script_vm_command(vm, argc, argv, &hooks);
+    if (!reloading.is_told)
         log_line(LOG_ERROR, "SIGHUP: the configuration has mistakes, which are written above; nothing has changed");
     script_vm_close(vm);
 }

@@ -1,6 +1,7 @@
 -- What happens between the start and the first answer: tables, then the plugins' start functions, then readiness.
 
 local wick = require "spec.support.wick"
+local process = require "spec.support.process"
 
 local schema = "create table if not exists marks (text text not null);"
 local marking = [[
@@ -45,6 +46,16 @@ describe("starting", function()
     local _, complaints = server:log():gsub("a plugin cannot start yet", "")
     assert.equal(1, complaints)
     assert.is_truthy(server:log():find("not in the mood", 1, true))
+  end)
+
+  it("says at SIGHUP that SQLite takes nothing from the configuration until a restart", function()
+    local server = wick.start {}
+    server:wait_until_ready()
+    server:signal "sighup"
+    assert.is_true(process.eventually(function()
+      return server:log():find("on SQLite it is read at the start only", 1, true) ~= nil
+    end, 5000))
+    assert.is_nil(server:log():find("the pool follows", 1, true))
   end)
 
   it("starts and stops each plugin once, also when one beside it fails", function()
