@@ -182,6 +182,7 @@ describe("plugins", function()
       assert.same({
         'plugins/a/init.lua:5: after: expected a list, got "x"',
         "plugins/a/init.lua:3: api: expected a whole number from 1 to 1, got 2",
+        "plugins/a/init.lua:11: health: is not there yet: this version of wick does nothing with it",
         'plugins/a/init.lua:7: middleware[1].headers.A: must match the pattern ^[ -~]+$, got "b\\nc: d"',
         "plugins/a/init.lua:7: middleware[1].wrap: is required: expected anything",
         'plugins/a/init.lua:2: name: must match the pattern ^[a-z][a-z0-9_]*$, got "A b"',
@@ -202,6 +203,7 @@ return {
   route_fields = { x = 1 },
   requires = { b = "1" },
   versoin = "1.0.0",
+  health = function() end,
 }]] })
     end)
 
