@@ -1,6 +1,7 @@
 --- Slows down guessing: after some failed logins of an account or from an address, the next ones are refused for a while.
 
 local tokens = require "accounts.tokens"
+local network = require "accounts.network"
 
 local limit = {}
 
@@ -14,9 +15,9 @@ local function window_start(cx)
   return tokens.time_text(cx.now() - cx.options.login_window / 1000)
 end
 
---- The names a login is counted under: the account, and the address (which may try more accounts).
+--- The names a login is counted under: the account, and the address or its /64 (which may try more accounts).
 function limit.keys(email, peer)
-  return "account:" .. email, "address:" .. peer
+  return "account:" .. email, "address:" .. network(peer)
 end
 
 -- Whether so many failures of the account and of the address leave room for another try.
@@ -32,17 +33,28 @@ function limit.allows(cx, account, address)
   return fits(cx, row.account, row.address)
 end
 
+local swept_at = 0
+
+-- What is too old to count goes, once in each window, so that guessed addresses do not fill the table.
+local function sweep(cx)
+  if cx.now() - swept_at < cx.options.login_window / 1000 then
+    return
+  end
+  swept_at = cx.now()
+  cx.db:exec("delete from login_failures where since < $1", window_start(cx))
+end
+
 --- Counts a login as failed before it is tried, so that many at the same time cannot all find room. True when there was room.
 function limit.take(cx, account, address)
+  sweep(cx)
   local start = window_start(cx)
   local of_account = cx.db:one(COUNT, account, start).failures
   return fits(cx, of_account - 1, cx.db:one(COUNT, address, start).failures - 1)
 end
 
---- The login worked after all: the account starts again from zero, the address has one failure less. What is too old to count
---- goes, so that guessed addresses do not fill the table.
+--- The login worked after all: the account starts again from zero, the address has one failure less.
 function limit.clear(cx, account, address)
-  cx.db:exec("delete from login_failures where key = $1 or since < $2", account, window_start(cx))
+  cx.db:exec("delete from login_failures where key = $1", account)
   cx.db:exec("update login_failures set failures = failures - 1 where key = $1 and failures > 0", address)
 end
 

@@ -53,7 +53,18 @@ local NewKey = S.record {
   expires_in = S.duration { default = "365d", min = "1m", max = "3650d", doc = "a text with a unit, such as 90d" },
 }
 
+local KEYS_MAX = 100
+
+-- A key that leaked could otherwise make others, which live on when it is revoked.
 local function key_add(req, cx)
+  if req.user.kind ~= "session" then
+    return cx.problem(403, "session-required", { detail = "an API key cannot make keys; log in, and use the token of the session" })
+  end
+  local count = cx.db:one([[select count(*) as n from sessions
+    where user_id = $1 and kind = 'api_key' and is_active and expires_at > $2]], req.user.id, tokens.time_text(cx.now())).n
+  if count >= KEYS_MAX then
+    return cx.problem(409, "too-many-keys", { detail = ("you have %d active keys; revoke one first"):format(count) })
+  end
   local token, row = tokens.make(cx, cx.db, req.user.id, "api_key", req.body.name, req.body.expires_in)
   return cx.reply { status = 201, headers = { Location = "/api/v1/keys/" .. row.id, ["Cache-Control"] = "no-store" },
     body = { token = token, key = row } }
@@ -75,7 +86,7 @@ return {
   { "POST", "/api/v1/login", name = "login", body = Credentials, handler = login, max_body = "16KiB" },
   { "POST", "/api/v1/logout", name = "logout", auth = "user", handler = logout },
   { "GET", "/api/v1/me", name = "me", auth = "user", handler = me },
-  { "POST", "/api/v1/keys", name = "key_add", auth = "user", body = NewKey, handler = key_add, doc = "The key is shown this once." },
+  { "POST", "/api/v1/keys", name = "key_add", auth = "user", body = NewKey, handler = key_add, doc = "Made by a session only. The key is shown this once." },
   { "GET", "/api/v1/keys", name = "key_list", auth = "user", handler = key_list },
   { "DELETE", "/api/v1/keys/{id:uuid}", name = "key_delete", auth = "user", handler = key_delete },
 }
