@@ -11,6 +11,7 @@
  * HOLDS   A read that leads is ended by fill, fail or cancel, also when the coroutine forgets it: the task holds it.
  *         A loader may lie in a coroutine that outlives the request: its operation is lost, and comes back only when that
  *         coroutine goes on.
+ *         Whoever waits while others wait for him does so for LEADER_WAIT_MS only, then loads on his own: no circle lasts longer.
  * Path:   plugins > [script/bind_cache] > cache/read
  */
 #include "cache/read.h"
@@ -23,6 +24,8 @@
 #include "script/value.h"
 
 enum { KEY_HERE = 256, KIND_JSON = 0 };
+/* Of one whom others wait for: two loaders may want each other's value, on whatever worker. */
+enum { LEADER_WAIT_MS = 1000 };
 
 struct cache_op {
     struct task_wait wait; /* first: the context of continuations */
@@ -222,11 +225,30 @@ static int load(lua_State *L, struct cache_op *op)
     return loaded(L, lua_pcallk(L, 0, 1, handler, (lua_KContext)op, loaded), (lua_KContext)op);
 }
 
+/* The operation of this task that `held` is, while its loader runs and others wait for its value; else NULL. */
+static const struct cache_op *leading(const struct task_held *held)
+{
+    if (held->release != op_forgotten)
+        return NULL;
+    const struct cache_op *op = LIST_ENTRY(held, struct cache_op, held);
+    return op->loading && op->read.leads ? op : NULL;
+}
+
+static bool leads_others(const struct task *task)
+{
+    LIST_EACH(&task->held, node)
+    if (leading(LIST_ENTRY(node, struct task_held, node)))
+        return true;
+    return false;
+}
+
 /* Another request led and failed. A mistake there need not be one here; what the world refused is refused here as well. */
 static int follow_failed(lua_State *L, struct cache_op *op)
 {
     enum fail fail = op->read.fail;
     if (fail == FAIL_INVALID || fail == FAIL_CANCELLED)
+        return load(L, op);
+    if (fail == FAIL_TIMEOUT && leads_others(op->wait.task)) /* maybe for each other */
         return load(L, op);
     op_give(op);
     if (fail == FAIL_MISSING) {
@@ -262,11 +284,8 @@ static bool waits_for_itself(const struct cache_op *op)
         return false;
     LIST_EACH(&op->wait.task->held, node)
     {
-        struct task_held *held = LIST_ENTRY(node, struct task_held, node);
-        if (held->release != op_forgotten)
-            continue;
-        const struct cache_op *outer = LIST_ENTRY(held, struct cache_op, held);
-        if (outer->loading && outer->read.leads && str_is(outer->read.key, op->read.key))
+        const struct cache_op *outer = leading(LIST_ENTRY(node, struct task_held, node));
+        if (outer && str_is(outer->read.key, op->read.key))
             return true;
     }
     return false;
@@ -351,7 +370,7 @@ static int cache_get(lua_State *L)
     read->ttl_ms = options.ttl_ms;
     read->stale_ms = options.stale_ms;
     read->memory_ms = options.memory_ms;
-    read->timeout_ms = task_left_ms(task, 0);
+    read->timeout_ms = task_left_ms(task, leads_others(task) ? LEADER_WAIT_MS : 0);
     read->skip_layer = options.memory_only;
     cache_read_start(read);
     return waits_for_itself(op) ? refuse_itself(L, op) : outcome(L, op);

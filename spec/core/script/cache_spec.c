@@ -224,6 +224,22 @@ static void an_option_that_does_not_exist_is_refused(void **state)
     world_close(&world);
 }
 
+static void two_loaders_may_want_each_others_value(void **state)
+{
+    (void)state;
+    world_open(&world,
+               "local function nested(outer, inner) return function(req, cx) return cx.cache:get(outer, {}, function() "
+               "cx.sleep(100) return outer .. cx.cache:get(inner, {}, function() return inner end)() end)() end end "
+               "route('GET', '/a', nested('k1', 'k2'), { timeout_ms = 10000 })"
+               "route('GET', '/b', nested('k2', 'k1'), { timeout_ms = 10000 })");
+    int first = world_connect(&world), second = world_connect(&world);
+    world_send(first, "GET /a", "", NULL);
+    world_send(second, "GET /b", "", NULL);
+    assert_has(world_receive(&world, first), "\"k1k2");
+    assert_has(world_receive(&world, second), "\"k2k1");
+    world_close(&world);
+}
+
 static void a_cached_value_is_data(void **state)
 {
     (void)state;
@@ -256,6 +272,7 @@ int main(void)
         cmocka_unit_test(tags_hold_whatever_becomes_of_their_table),
         cmocka_unit_test(a_value_whose_tag_was_dropped_is_not_served_stale),
         cmocka_unit_test(an_option_that_does_not_exist_is_refused),
+        cmocka_unit_test(two_loaders_may_want_each_others_value),
         cmocka_unit_test(a_cached_value_is_data),
         cmocka_unit_test(all_memory_is_given_back),
     };
