@@ -6,7 +6,8 @@ local plugin = require "wick.plugin"
 local route = require "wick.route"
 local statements = require "wick.statements"
 
-local worker = { plugins = {}, started = 0 } -- started: the first so many of plugins have
+-- started: the first so many of plugins have. is_stopping: stop was called, which counts them down again.
+local worker = { plugins = {}, started = 0, is_stopping = false }
 
 local READ_ONLY = "25006"
 local SCHEMA_BYTES = 1048576
@@ -127,12 +128,16 @@ function worker.prepare()
   end
 end
 
---- Runs the plugins' start functions in order. After one that failed, the next call goes on with that one. Runs as a task.
+--- Runs the plugins' start functions in order. After one that failed, the next call goes on with that one. Runs as a task; when
+--- stop comes while one waits, that one is stopped by itself as soon as it has started, and no other is started.
 function worker.start()
-  while worker.started < #worker.plugins do
+  while worker.started < #worker.plugins and not worker.is_stopping do
     local one = worker.plugins[worker.started + 1]
     if one.plugin.start then
       one.plugin.start(one.options, one.cx)
+    end
+    if worker.is_stopping then
+      return one.plugin.stop and one.plugin.stop(one.cx)
     end
     worker.started = worker.started + 1
   end
@@ -141,6 +146,7 @@ end
 --- Stops the plugins that have started, the last one first; raises the first failure, after all had their turn. Runs as a task.
 function worker.stop()
   local failure
+  worker.is_stopping = true
   while worker.started > 0 do
     local one = worker.plugins[worker.started]
     worker.started = worker.started - 1

@@ -15,7 +15,7 @@ return {
   options = S.record {
     list_ttl = S.duration {
       default = "10s", min = "1ms", max = "1h",
-      doc = "how long services are served from memory; changes of services show at once, health reports after it",
+      doc = "how long services are served from memory; changes of services show at once on this node, health reports after it",
     },
     summary_ttl = S.duration {
       default = "5s", min = "1ms", max = "1h", doc = "how long summaries and the overview are served from memory",
