@@ -19,7 +19,8 @@ local PLAIN = {
 
 local JSON_DEPTH_MAX = 1000 -- cjson recurses in C: a deeper value would overflow its thread's stack
 
-local function frozen_copy(source, without)
+-- A plugin may change what it gets, and changes nobody else's.
+local function own_copy(source, without)
   local out = {}
   for k, v in pairs(source) do
     if not (without and without[k]) then
@@ -27,6 +28,16 @@ local function frozen_copy(source, without)
     end
   end
   return out
+end
+
+-- All plugins of a VM have the same modules of wick, so none may change them. A view for each plugin: there is rawset.
+local function read_only(name, module)
+  return setmetatable({}, {
+    __index = module, __metatable = false,
+    __newindex = function(_, key)
+      error(("%s.%s cannot be set: the module is everybody's"):format(name, tostring(key)), 2)
+    end,
+  })
 end
 
 -- Finalizers run where no limit of CPU time reaches them.
@@ -92,11 +103,11 @@ local function base_names()
   end
   base.setmetatable = set_metatable
   base.xpcall = protected
-  base.string = frozen_copy(string, { dump = true })
-  base.table = frozen_copy(table)
-  base.math = frozen_copy(math)
-  base.utf8 = frozen_copy(utf8)
-  base.coroutine = frozen_copy(coroutine)
+  base.string = own_copy(string, { dump = true })
+  base.table = own_copy(table)
+  base.math = own_copy(math)
+  base.utf8 = own_copy(utf8)
+  base.coroutine = own_copy(coroutine)
   base.getmetatable = function(value) -- of texts it is shared by everybody
     if type(value) == "string" then
       return nil
@@ -125,7 +136,7 @@ end
 
 --- An environment for a plugin. require_local(name) gives the modules of its own folder and of its dependencies, or nil.
 function sandbox.new(plugin_name, require_local)
-  local env, cjson = base_names(), nil
+  local env, views, cjson = base_names(), {}, nil
   local names = known_names(env)
   env._G = env
   env.require = function(name)
@@ -138,7 +149,8 @@ function sandbox.new(plugin_name, require_local)
         error(("plugins may require wick.schema, wick.listing, wick.units and wick.suggest, not %q; JSON is cx.json, or cjson")
           :format(name), 2)
       end
-      return require(name)
+      views[own] = views[own] or read_only(name, require(name))
+      return views[own]
     end
     if name == "cjson" then
       cjson = cjson or own_cjson()

@@ -36,6 +36,16 @@ describe("sandbox", function()
     assert.equal("init.lua:1: a plugin has no globals of its own: write local f", refusal "function f() end")
   end)
 
+  it("has the modules of wick as they are, and changes them for nobody", function()
+    assert.is_true(run [[local S = require "wick.schema" return rawequal(S, require "wick.schema")]])
+    for _, name in ipairs { "schema", "listing", "units", "suggest" } do
+      assert.matches("^init.lua:1: wick." .. name .. ".new cannot be set", refusal(('require("wick.%s").new = 1'):format(name)))
+      run(('rawset(require "wick.%s", "int64", false)'):format(name))
+    end
+    assert.equal("int64", run 'return require("wick.schema").int64({}).kind')
+    assert.is_false(run 'return getmetatable(require "wick.schema")')
+  end)
+
   it("has nothing that reaches out", function()
     for _, name in ipairs { "io", "debug", "load", "loadstring", "loadfile", "dofile", "package", "print", "collectgarbage" } do
       assert.matches(('^init.lua:1: undeclared global "%s": '):format(name), refusal("return " .. name))
