@@ -34,7 +34,7 @@ return {
 
 --return {
 --  listen  = "127.0.0.1:8080",  -- where requests come in: address:port, or the path of a unix socket
---  admin   = "127.0.0.1:9180",  -- /healthz, /readyz and /metrics; false: none
+--  admin   = "127.0.0.1:9180",  -- /healthz, /readyz, /metrics and /admin/pool; false: none
 --  workers = "auto",            -- threads that serve; auto: one for each core (1 to 256)
 
 -- Plugins: names of folders under plugins/, or paths; options go under the plugin's name.
@@ -53,8 +53,8 @@ return {
 --      },
 --    },
 --    registry = {
---      list_ttl    = "10s",  -- how long services are served from memory; changes of services show at once, health
---                            -- reports after it (1ms to 1h)
+--      list_ttl    = "10s",  -- how long services are served from memory; changes of services show at once on this
+--                            -- node, health reports after it (1ms to 1h)
 --      summary_ttl = "5s",   -- how long summaries and the overview are served from memory (1ms to 1h)
 --    },
 --  },

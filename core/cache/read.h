@@ -3,7 +3,7 @@
  * START -> HIT | STALE                    [cache_read_start; STALE with must_load: the caller also refreshes]
  * START -> WAIT                           joined a flight, or the layer below was asked
  * START -> LOAD                           nobody has it: the caller loads and must end with cache_read_fill or cache_read_fail
- * WAIT  -> HIT | LOAD | FAILED            [on_ready]
+ * WAIT  -> HIT | STALE | LOAD | FAILED    [on_ready]
  * A read that ended in LOAD leads the flight. Cancel at any time with cache_read_cancel (a leader's followers then get the
  * failure and the first of them to retry leads).
  */

@@ -1,7 +1,8 @@
 /* ask.c - for commands: one question to a wick that runs, over its admin listener.
  *
- * DESIGN  Blocking, with one deadline for all of it: a command has nothing else to do. The answer is wick's own, so it has a length and
- *         is never chunked; what looks otherwise is refused.
+ * DESIGN  Blocking: a command has nothing else to do. Asking and hearing have one deadline; looking the name up and connecting take as
+ *         long as the system lets them, and of several addresses the first alone is tried, for it is mostly this machine's own. The
+ *         answer is wick's, so it has a length and is never chunked; what looks otherwise is refused.
  * Path:   lua/wick/command/pool > [script/ask] > serve/admin of another process
  */
 #include "base/clock.h"

@@ -39,8 +39,6 @@ static int value_gc(lua_State *L)
     return 0;
 }
 
-bool rows_value_is(lua_State *L, int index) { return udata_test(L, index, UD_ROW) || udata_test(L, index, UD_ROWS); }
-
 bool rows_value_add_json(lua_State *L, int index, struct buf *out)
 {
     struct rows_value *value = udata_test(L, index, UD_ROW);

@@ -41,7 +41,7 @@ struct db_tx {
 struct db_op {
     struct task_wait wait;                /* first: the continuation's context is the op */
     struct task_held held;
-    struct list node;                     /* of vm->ops, or of a pipeline */
+    struct list node;                     /* of vm->ops, while it is idle */
     struct script_vm *vm;
     struct sql_call call;
     struct sql_lease lease;

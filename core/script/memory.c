@@ -86,7 +86,7 @@ static void *resize(struct script_memory *memory, void *ptr, size_t old, size_t 
 {
     if (!is_small(old) && !is_small(bytes)) {
         void *fresh = mem_grow(MEM_LUA, ptr, bytes);
-        return fresh || bytes > old ? fresh : ptr; /* Lua relies on it: shrinking never fails */
+        return fresh || bytes > old ? fresh : ptr; /* where the heap cannot shrink it, it still fits */
     }
     if (is_small(old) && class_of(bytes) <= class_of(old))
         return ptr;

@@ -348,8 +348,6 @@ static bool write_problem(lua_State *L, int index, const struct reply_value *rep
     return fine;
 }
 
-static void use_entry(struct reply_out *out, const struct cached *cached);
-
 static bool from_reply(lua_State *L, int index, const struct reply_value *reply, const struct http_request *request,
                        struct reply_out *out, char *why, size_t why_bytes)
 {

@@ -15,6 +15,5 @@ struct rows_value *rows_value_push_rows(lua_State *L);
 void rows_value_take(struct rows_value *value, struct sql_rows *rows);
 /* Appends the JSON when the value is a row or rows. False: it is something else. [-0, +0] */
 bool rows_value_add_json(lua_State *L, int index, struct buf *out);
-bool rows_value_is(lua_State *L, int index);
 
 #endif

@@ -396,7 +396,7 @@ struct errand {
     char why[512];
 };
 
-/* The function raised, or returned nil, why; or it is done. */
+/* The function raised, or it is done; what it returned is not looked at. */
 static void on_errand(void *arg, struct task *task, bool ok)
 {
     struct errand *errand = arg;

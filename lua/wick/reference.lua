@@ -302,6 +302,4 @@ function reference.uncommented(manual)
   end):sub(2))
 end
 
-reference.S = S
-
 return reference

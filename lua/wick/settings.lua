@@ -172,7 +172,7 @@ local lua = S.record({
 --- The schema of config.lua. Plugins' own options are checked by the plugins' schemas.
 settings.schema = S.record({
   listen = address { default = "127.0.0.1:8080", doc = "where requests come in: address:port, or the path of a unix socket" },
-  admin = S.any_of({ off, address {} }, { default = "127.0.0.1:9180", doc = "/healthz, /readyz and /metrics; false: none" }),
+  admin = S.any_of({ off, address {} }, { default = "127.0.0.1:9180", doc = "/healthz, /readyz, /metrics and /admin/pool; false: none" }),
   workers = S.any_of({ S.literal("auto"), S.int64 { min = 1, max = 256 } }, {
     default = "auto", doc = "threads that serve; auto: one for each core",
   }),
