@@ -193,32 +193,63 @@ void value_push_cell(lua_State *L, struct sql_cell cell)
     }
 }
 
+enum { DURATION_TEXT_MAX = 64 };         /* what a number with more digits is, no double knows */
 #define DURATION_MAX_MS 1000000000000000 /* some 30000 years: sums with the time of day stay exact */
+
+/* 0: there is no such unit. The same as in lua/wick/units.lua. */
+static uint64_t unit_ms(struct str unit)
+{
+    static const struct {
+        struct str name;
+        uint64_t ms;
+    } units[] = { { STR("ms"), 1 },      { STR("s"), 1000 },     { STR("m"), 60000 },    { STR("min"), 60000 },
+                  { STR("h"), 3600000 }, { STR("d"), 86400000 }, { STR("w"), 604800000 } };
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (str_is(units[i].name, unit))
+            return units[i].ms;
+    return 0;
+}
+
+/* "1.5h": digits, maybe a point and more of them. Returns how many characters the number has; 0: there is none. */
+static size_t read_decimal(struct str text, lua_Number *out)
+{
+    lua_Number number = 0, scale = 1;
+    bool has_point = false;
+    size_t at = 0;
+    for (; at < text.len; at++) {
+        char c = text.data[at];
+        if (c == '.' && at > 0 && !has_point) {
+            has_point = true;
+        } else if (c >= '0' && c <= '9') {
+            number = number * 10 + (c - '0');
+            scale *= has_point ? 10 : 1;
+        } else {
+            break;
+        }
+    }
+    *out = number / scale;
+    return at;
+}
 
 bool value_duration(lua_State *L, int index, uint64_t *ms)
 {
-    if (lua_type(L, index) == LUA_TNUMBER) {
-        lua_Number number = lua_tonumber(L, index);
-        *ms = number > 0 && number < DURATION_MAX_MS ? (uint64_t)number : 0;
-        return number >= 0 && number < DURATION_MAX_MS;
-    }
-    if (lua_type(L, index) != LUA_TSTRING)
+    lua_Number number = 0;
+    if (lua_type(L, index) == LUA_TSTRING) {
+        struct str text = str_trim(value_str(L, index));
+        size_t len = read_decimal(text, &number);
+        uint64_t unit = len && text.len <= DURATION_TEXT_MAX
+                            ? unit_ms(str_trim(str_make(text.data + len, text.len - len)))
+                            : 0;
+        number *= (lua_Number)unit;
+        lua_Number whole = (lua_Number)(uint64_t)(number < DURATION_MAX_MS ? number + 0.5 : 0);
+        if (unit == 0 || number - whole > 1e-6 || whole - number > 1e-6) /* less is what binary fractions leave */
+            return false;
+        number = whole;
+    } else if (lua_type(L, index) == LUA_TNUMBER) {
+        number = lua_tonumber(L, index);
+    } else {
         return false;
-    struct str text = value_str(L, index);
-    uint64_t number = 0;
-    size_t at = 0;
-    for (; at < text.len && text.data[at] >= '0' && text.data[at] <= '9' && at < 12; at++)
-        number = number * 10 + (uint64_t)(text.data[at] - '0');
-    static const struct {
-        struct str unit;
-        uint64_t ms;
-    } units[] = {
-        { STR("ms"), 1 }, { STR("s"), 1000 }, { STR("m"), 60000 }, { STR("h"), 3600000 }, { STR("d"), 86400000 },
-    };
-    for (size_t i = 0; at > 0 && i < sizeof units / sizeof *units; i++)
-        if (str_is(units[i].unit, str_make(text.data + at, text.len - at))) {
-            *ms = number * units[i].ms;
-            return number < DURATION_MAX_MS / units[i].ms;
-        }
-    return false;
+    }
+    *ms = number > 0 && number < DURATION_MAX_MS ? (uint64_t)number : 0;
+    return number >= 0 && number < DURATION_MAX_MS;
 }

@@ -28,7 +28,8 @@ MUST_USE enum fail value_push_json(lua_State *L, struct str text, unsigned depth
 /* int -> integer, float -> number, numeric -> string, json -> decoded, NULL -> nil, the rest as text. [-0, +1] */
 void value_push_cell(lua_State *L, struct sql_cell cell);
 static inline void value_push_null(lua_State *L) { lua_pushlightuserdata(L, NULL); }
-/* A number of ms or text with a unit ("250ms", "30s", "5m", "2h", "1d"). False: it is neither. [-0, +0] */
+/* A number of ms, or text with a unit as lua/wick/units.lua reads it ("250ms", "30s", "1.5h", "5 min", "1w"). False: it is neither.
+ * [-0, +0] */
 bool value_duration(lua_State *L, int index, uint64_t *ms);
 static inline struct str value_str(lua_State *L, int index)   /* of a string; borrowed while it is on the stack */
 {
