@@ -3,7 +3,6 @@
 -- Both need the options of the plugins, too, which only the plugins know: where `plugins` is a parameter below, it is the list
 -- that plugin.load_all gives, or any list of { plugin = { name =, options = (a record) }, options = (checked) }.
 
-local S = require "wick.schema"
 local settings = require "wick.settings"
 
 local reference = {}

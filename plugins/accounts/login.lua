@@ -86,7 +86,8 @@ return {
   { "POST", "/api/v1/login", name = "login", body = Credentials, handler = login, max_body = "16KiB" },
   { "POST", "/api/v1/logout", name = "logout", auth = "user", handler = logout },
   { "GET", "/api/v1/me", name = "me", auth = "user", handler = me },
-  { "POST", "/api/v1/keys", name = "key_add", auth = "user", body = NewKey, handler = key_add, doc = "Made by a session only. The key is shown this once." },
+  { "POST", "/api/v1/keys", name = "key_add", auth = "user", body = NewKey, handler = key_add,
+    doc = "Made by a session only. The key is shown this once." },
   { "GET", "/api/v1/keys", name = "key_list", auth = "user", handler = key_list },
   { "DELETE", "/api/v1/keys/{id:uuid}", name = "key_delete", auth = "user", handler = key_delete },
 }

@@ -38,7 +38,9 @@ return {
   },
   routes = {
     { "GET", "/heard", name = "heard", handler = function() return { heard = table.concat(heard, " "), gaps = gaps, most = most } end },
-    { "POST", "/notify", name = "notify", handler = function(req, cx) return { results = select("#", cx.db:notify("plain", req.body.text)) } end },
+    { "POST", "/notify", name = "notify", handler = function(req, cx)
+        return { results = select("#", cx.db:notify("plain", req.body.text)) }
+      end },
     { "POST", "/in", name = "copy_in", handler = function(req, cx)
         local tx <close> = cx.db:begin()
         local rows = tx:copy_in("copy copied from stdin", many(req.body.rows))

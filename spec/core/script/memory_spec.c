@@ -118,8 +118,7 @@ static void results_that_lua_keeps_count(void **state)
     for (size_t i = 0; i < COUNT_OF(lines); i++) {
         assert_has(world_ask(&world, lines[i], NULL), "500 ");
         assert_true(world.vm->results < 9 << 20);
-        assert_has(world_log(&world),
-                   "not enough memory: the results of statements that Lua holds have");
+        assert_has(world_log(&world), "not enough memory: the results of statements that Lua holds have");
         assert_answer(&world, "GET /drop", NULL, "200 1");
     }
     assert_answer(&world, "GET /shared", NULL, "200 20"); /* one entry, and the cache's */
