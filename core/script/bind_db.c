@@ -186,10 +186,7 @@ void db_op_read(lua_State *L, struct db_op *op, int first)
 /* --- the wait ----------------------------------------------------------------------------------------------------- */
 
 /* Stores something by itself: cut off, nobody could tell whether it took effect. */
-static bool is_final(const struct db_op *op)
-{
-    return op->tx ? sql_verb_commits(op->verb) : !op->only_reads;
-}
+static bool is_final(const struct db_op *op) { return op->tx ? sql_verb_commits(op->verb) : !op->only_reads; }
 
 /* What is final has the grace to come to its end. */
 void db_op_cancel(struct task_wait *wait)
