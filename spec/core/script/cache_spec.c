@@ -217,7 +217,7 @@ static void an_option_that_does_not_exist_is_refused(void **state)
         "route('GET', '/set', function(req, cx) return select(2, pcall(cx.cache.set, cx.cache, 'k', 1, { memory_ttl = "
         "'1s' })) end)"
         "route('GET', '/unit', function(req, cx) local fine, why = pcall(cx.cache.set, cx.cache, 'k', 1, { ttl "
-        "= '1w' }) return why end)");
+        "= '1y' }) return why end)");
     assert_has(world_ask(&world, "GET /typo", NULL), "no option 'tll'");
     assert_has(world_ask(&world, "GET /set", NULL), "memory_ttl is an option of get");
     assert_has(world_ask(&world, "GET /unit", NULL), "ttl is milliseconds or a duration");
