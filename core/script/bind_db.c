@@ -224,6 +224,7 @@ int db_op_result(lua_State *L, struct db_op *op)
     if (op->call.fail)
         return db_op_raise(L, op, op->call.fail, &op->call.error);
     struct sql_rows *rows = op->call.rows;
+    assert(rows); /* also of a statement without columns */
     size_t bytes = 0;
     if (op->want == DB_EXEC) {
         lua_pushinteger(L, rows->changed >= 0 ? rows->changed : (lua_Integer)rows->row_count);
