@@ -108,7 +108,8 @@ static void what_nobody_misses_is_not_replaced(void **state)
     assert_in_range(opened() - before, 1, 3);
 }
 
-/* There is no room for the new one, so the old ones go first. */
+/* There is no room for the new one, so the old ones go first. All four have begun together, and where opening takes longer than it should (a
+ * sanitizer) the last of them meet their end at the same time: then somebody waits, but for one opening. */
 static void at_max_size_the_others_serve_meanwhile(void **state)
 {
     (void)state;
@@ -117,7 +118,8 @@ static void at_max_size_the_others_serve_meanwhile(void **state)
     open_pool(4, 4);
     uint64_t aged = closed_by_age();
     double oldest;
-    assert_true(longest_ms(2, &oldest) < OPEN_MS);
+    bool is_sanitized = slow_ms(1) >= 10;
+    assert_true(longest_ms(2, &oldest) < (is_sanitized ? 3 * OPEN_MS : OPEN_MS));
     assert_true(closed_by_age() - aged >= 4);
     assert_true(oldest < (double)(LIFETIME_MS + slow_ms(400)) / 1000);
     turn_until(2000, pool_counts().idle == 4);
