@@ -324,7 +324,8 @@ void script_traceback(lua_State *L, lua_State *of, const char *message, int leve
     luaL_addstring(&out, message ? "\nstack traceback:" : "stack traceback:");
     for (int i = 0; i < TRACE_LEVELS && lua_getstack(of, level + i, &at); i++)
         add_level(&out, L, of, &at);
-    luaL_addstring(&out, "\n\t...\t(and more than 180 levels)");
+    lua_pushfstring(L, "\n\t...\t(and more than %d levels)", TRACE_DEEP - TRACE_LEVELS);
+    luaL_addvalue(&out);
     luaL_pushresult(&out);
 }
 

@@ -2,8 +2,8 @@
  *
  * DESIGN  Recurses, at most VALUE_DEPTH_MAX deep, with raw accesses only, so it never raises. A mistake is reported by
  *         unwinding: each level puts its key before the path.
- *         Nothing is made in Lua meanwhile, so the collector does not run, and neither do the finalizers of plugins: what texts and keys
- *         are borrowed from stays, in weak tables, too.
+ *         Nothing is made in Lua meanwhile, so the collector does not run: what texts and keys are borrowed from stays, in weak
+ *         tables, too.
  *         A table that is in many places is written in each, so a small graph may stand for 2^60 values: writing ends when the
  *         text is as long as it may be, and when the CPU budget of the task is over.
  * Path:   script/handler, bind_cache, bind_db > [script/value_write] > base/json, sql/json

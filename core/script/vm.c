@@ -4,7 +4,8 @@
  *         script_vm_close, which accepts a half-built VM. Its memory is counted and limited by script/memory: beyond
  *         memory_max there is a Lua error, "not enough memory".
  *         Collection is incremental; bytes that rows and cache entries hold outside of Lua's heap are reported to it at
- *         the end of a turn, because Lua sees only their small handles; results count against memory_max, too. Cached values are shared, and the cache bounds them.
+ *         the end of a turn, because Lua sees only their small handles; results count against memory_max, too.
+ *         Cached values are shared, and the cache bounds them.
  * HOLDS   Every entry from C into Lua is lua_pcall or lua_resume: no error jumps over a frame of the loop.
  * Path:   app > [script/vm] > lua/wick/worker.lua, lua/wick/command.lua
  */
