@@ -1,19 +1,7 @@
 /* A call from submit to on_done: its deadlines, what is said when one is over, and what is learned of it. */
-#include "world.h"
+#include "settled.h"
 
 #include "postgres/lane.h"
-
-static struct postgres_settings settings;
-
-static int set_up(void **state)
-{
-    (void)state;
-    settings = settings_for(server_url() ? server_url() : "");
-    world = (struct world){ .loop = NULL };
-    return 0;
-}
-
-static void open_it(void) { open_world_and_admin(settings); }
 
 static struct postgres_lane *lane_of(const struct asked *asked) { return postgres_call_lane(&asked->call); }
 static uint64_t timeouts(const struct asked *asked)

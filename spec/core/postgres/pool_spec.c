@@ -1,23 +1,11 @@
 /* The pool: limits, order, eviction, and one maximum for all loops. */
-#include "world.h"
+#include "settled.h"
 
 #include "postgres/batch.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-
-static struct postgres_settings settings;
-
-static int set_up(void **state)
-{
-    (void)state;
-    settings = settings_for(server_url() ? server_url() : "");
-    world = (struct world){ .loop = NULL };
-    return 0;
-}
-
-static void open_it(void) { open_world_and_admin(settings); }
 
 static int connections(void) { return front_connections(); }
 
