@@ -89,8 +89,13 @@ struct cache_entry *entry_make(const struct cache_put *put, uint32_t hash, uint6
 
 struct cache_entry *cache_entry_loose(const struct cache_put *put, uint64_t now_ms)
 {
-    return entry_make(put, /* hash= */ 0, put->tag_mark, now_ms);
+    struct cache_entry *entry = entry_make(put, /* hash= */ 0, put->tag_mark, now_ms);
+    if (entry)
+        entry_links(entry)->place = ENTRY_LOOSE;
+    return entry;
 }
+
+bool cache_entry_is_loose(const struct cache_entry *entry) { return entry_links(entry)->place == ENTRY_LOOSE; }
 
 struct cache_entry *cache_entry_ref(struct cache_entry *entry)
 {
@@ -105,7 +110,7 @@ void cache_entry_unref(struct cache_entry *entry)
     if (!entry || __atomic_fetch_sub(&entry->refs, 1, __ATOMIC_ACQ_REL) > 1)
         return;
     struct entry_links *links = entry_links(entry);
-    struct cache_shard *limbo = links->is_limbo ? links->limbo : NULL;
+    struct cache_shard *limbo = links->place == ENTRY_LIMBO ? links->limbo : NULL;
     size_t bytes = links->policy.bytes;
     mem_free(entry);
     if (limbo)

@@ -10,6 +10,8 @@
 
 struct cache_shard;
 
+enum entry_place { ENTRY_KEPT, ENTRY_LIMBO, ENTRY_LOOSE }; /* in a store; out of it, but on its account; in none, ever */
+
 struct entry_links {
     union {
         struct entry_links *next;       /* in its bucket */
@@ -18,7 +20,7 @@ struct entry_links {
     struct policy_node policy;
     uint64_t mark;                      /* all its tags were undropped at this point */
     uint8_t tag_count;
-    bool is_limbo;
+    uint8_t place;                      /* enum entry_place */
     uint16_t tags[];                    /* 16 bits of the hash of each */
 };
 

@@ -205,7 +205,7 @@ static void let_go(struct cache_shard *shard, struct entry_links *links)
     /* New references come only under this lock or from who holds one: a count of 1 is ours alone, and stays so. */
     if (__atomic_load_n(&entry->refs, __ATOMIC_ACQUIRE) > 1) {
         links->limbo = shard;
-        links->is_limbo = true;
+        links->place = ENTRY_LIMBO;
         __atomic_fetch_add(&shard->limbo_bytes, links->policy.bytes, __ATOMIC_RELAXED);
         __atomic_fetch_add(&shard->store->holders, 1, __ATOMIC_RELAXED);
     }

@@ -48,6 +48,7 @@ enum cache_found cache_store_get(struct cache_store *store, struct str key, uint
 MUST_USE enum fail cache_store_put(struct cache_store *store, const struct cache_put *put, uint64_t now_ms, struct cache_entry **out);
 /* An entry that is not in the store but looks like one (a value just loaded that cannot be cached). */
 struct cache_entry *cache_entry_loose(const struct cache_put *put, uint64_t now_ms);
+bool cache_entry_is_loose(const struct cache_entry *entry);       /* nobody's bound covers its bytes but its holders' */
 bool cache_store_remove(struct cache_store *store, struct str key);
 /* Every entry that carries the tag is a miss from now on; O(1). */
 void cache_store_drop_tag(struct cache_store *store, struct str tag);

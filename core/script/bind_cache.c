@@ -135,8 +135,8 @@ static int hand_out(lua_State *L, struct cache_op *op, bool stale)
     cached->source = op->read.source;
     cached->stale = stale;
     op->read.entry = NULL;
-    vm_of(L)->external += cached_weight(cached->entry);
     op_give(op);
+    cached_hold(L, cached);
     return 1;
 }
 
@@ -176,9 +176,9 @@ static int fill(lua_State *L, struct cache_op *op)
         op_give(op);
         return failure_raise(L, FAIL_NOMEM, NULL);
     }
-    vm_of(L)->external += cached_weight(cached->entry);
     cached->source = CACHE_FROM_LOADER;
     op_give(op);
+    cached_hold(L, cached);
     return 1;
 }
 

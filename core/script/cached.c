@@ -8,7 +8,25 @@
 #include "script/state.h"
 #include "script/value.h"
 
+/* Bytes the collector is told of: small entries live in the cache anyway, large ones may outlive their eviction. */
+static size_t weight_of(const struct cached *cached)
+{
+    size_t bytes = cached->entry->value_len;
+    return cached->is_counted || bytes > 4096 ? bytes : 0;
+}
+
 struct cached *cached_push(lua_State *L) { return udata_new(L, UD_CACHED, sizeof(struct cached), 1); }
+
+void cached_hold(lua_State *L, struct cached *cached)
+{
+    /* Who only waited for another's loader has what that one is charged for. */
+    cached->is_counted = cached->source == CACHE_FROM_LOADER && cache_entry_is_loose(cached->entry);
+    if (cached->is_counted)
+        vm_hold(L, weight_of(cached));
+    else
+        vm_of(L)->external += weight_of(cached);
+}
+
 struct cached *cached_test(lua_State *L, int index) { return udata_test(L, index, UD_CACHED); }
 
 bool cached_add_json(lua_State *L, int index, struct buf *out)
@@ -94,8 +112,12 @@ static int cached_newindex(lua_State *L)
 static int cached_gc(lua_State *L)
 {
     struct cached *cached = lua_touserdata(L, 1);
-    if (cached->entry)
-        vm_of(L)->external -= cached_weight(cached->entry);
+    if (!cached->entry)
+        return 0;
+    if (cached->is_counted)
+        vm_let_go(vm_of(L), weight_of(cached));
+    else
+        vm_of(L)->external -= weight_of(cached);
     cache_entry_unref(cached->entry);
     cached->entry = NULL;
     return 0;
