@@ -7,13 +7,17 @@
 -- Paths are relative to the file that names them.
 --
 -- All mistakes are reported at once, each with file and line and, where one is near, the name that was probably meant. No
--- message shows what came from `env` or `file`.
+-- message shows what came from `env` or `file`. Where one of the three finds nothing, the file goes on with a gap in the place of
+-- the value, so that the next of them is found as well; what follows from a gap is no mistake of its own and is not told.
 
 local S = require "wick.schema"
 local settings = require "wick.settings"
 local locate = require "wick.locate"
 
 local config = {}
+
+-- Stands for what was not found, within any text; no environment variable has the character U+0000.
+local GAP = "\0(not found)\0"
 
 local function folder_of(path)
   return path:match("^(.*/)[^/]*$") or "./"
@@ -49,8 +53,18 @@ local function want_path(name, word)
   end
 end
 
--- One file, evaluated. world: { env = function(name), read_file = function(path, max) }.
-local function evaluate(path, world, secrets, depth)
+-- Notes a mistake once; level: of the line it is in, as error() counts.
+local function note(reader, text, level)
+  local _, placed = pcall(error, text, level + 2) -- pcall and this function stand between
+  placed = config.without_secrets(placed, reader.secrets)
+  reader.gaps[#reader.gaps + 1] = not reader.noted[placed] and placed or nil
+  reader.noted[placed] = true
+end
+
+-- One file, evaluated. reader: { world = see config.load, secrets =, gaps = texts of what was not found, noted = set of those,
+-- open = set of the paths of files that are being evaluated }.
+local function evaluate(path, reader, depth)
+  local world, secrets = reader.world, reader.secrets
   local source, why = world.read_file(path, 1048576)
   if not source then
     return nil, ("%s: %s"):format(path, why)
@@ -67,7 +81,8 @@ local function evaluate(path, world, secrets, depth)
         return value
       end
       if select("#", ...) < 2 then
-        error(("the environment variable %s is not set; set it, or write env(%q, default)"):format(name, name), 2)
+        note(reader, ("the environment variable %s is not set; set it, or write env(%q, default)"):format(name, name), 2)
+        return GAP
       end
       return default
     end,
@@ -75,7 +90,8 @@ local function evaluate(path, world, secrets, depth)
       want_path(name, "file")
       local text, problem = world.read_file(relative(name, folder_of(path)), 65536)
       if not text then
-        error(("file %q: %s"):format(name, problem), 2)
+        note(reader, ("file %q: %s"):format(name, problem), 2)
+        return GAP
       end
       text = text:gsub("\r?\n$", "")
       secrets[text] = ("the file %q"):format(name)
@@ -84,11 +100,18 @@ local function evaluate(path, world, secrets, depth)
     include = function(name)
       want_path(name, "include")
       if depth >= 8 then
-        error("include goes deeper than 8 files; does a file include itself?", 2)
+        error("include goes deeper than 8 files", 2)
       end
-      local value, problem = evaluate(relative(name, folder_of(path)), world, secrets, depth + 1)
+      local other = relative(name, folder_of(path))
+      local value, problem
+      if reader.open[other] then
+        problem = ("include %q: this file is being read: it would include itself for ever"):format(name)
+      else
+        value, problem = evaluate(other, reader, depth + 1)
+      end
       if value == nil then
-        error(problem or ("include %q: the file returns nothing"):format(name), 2)
+        note(reader, problem or ("include %q: the file returns nothing"):format(name), 2)
+        return GAP
       end
       return value
     end,
@@ -107,7 +130,9 @@ local function evaluate(path, world, secrets, depth)
   if not chunk then
     return nil, without_texts(syntax, secrets)
   end
+  reader.open[path] = true
   local fine, value = pcall(chunk)
+  reader.open[path] = nil
   if not fine then
     return nil, without_texts(tostring(value), secrets)
   end
@@ -124,13 +149,24 @@ local function line_of(lines, path)
   return nil
 end
 
+-- Whether the value at a path is, or holds, something that was not found.
+local function has_gap(value, path)
+  for _, key in ipairs(path) do
+    value = type(value) == "table" and value[key] or nil
+  end
+  return type(value) == "string" and value:find(GAP, 1, true) ~= nil
+end
+
 --- Reads and checks a configuration. Returns the settings, nil and where they come from ({ source =, raw =, secrets = }), or nil,
 --- a list of texts, each one mistake, and where they come from with the part of the settings that names the plugins (`part`) or
 --- nil when there is none. world: { env = function(name), read_file = function(path, bytes_max) }.
 function config.load(path, world)
   local secrets = {}
-  local value, problem, source = evaluate(path, world, secrets, 0)
-  if problem then
+  local reader = { world = world, secrets = secrets, gaps = {}, noted = {}, open = {} }
+  local value, problem, source = evaluate(path, reader, 0)
+  if (problem or type(value) ~= "table") and reader.gaps[1] then
+    return nil, reader.gaps
+  elseif problem then
     return nil, { problem }
   end
   if type(value) ~= "table" then
@@ -140,18 +176,20 @@ function config.load(path, world)
   local origin = { source = source, raw = value, secrets = secrets, part = part }
   local known = checked or part
   known.config_path, known.config_folder = path, folder_of(path)
-  if checked then
+  if checked and not reader.gaps[1] then
     return checked, nil, origin
   end
-  return nil, config.error_texts(path, source, errors), origin
+  local texts = config.error_texts(path, source, errors or {}, value)
+  return nil, table.move(texts, 1, #texts, #reader.gaps + 1, reader.gaps), origin
 end
 
---- Errors of a schema as "config.lua:12: listen: expected ...", in the order of the lines.
-function config.error_texts(path, source, errors)
+--- Errors of a schema as "config.lua:12: listen: expected ...", in the order of the lines. raw: what was checked.
+function config.error_texts(path, source, errors, raw)
   local lines, texts = locate(source or ""), {}
-  for i, err in ipairs(errors) do
+  for _, err in ipairs(errors) do
     local line = line_of(lines, err.path)
-    texts[i] = { line = line or 0, text = ("%s:%s %s: %s"):format(path, line and line .. ":" or "", S.path_text(err.path), err.text) }
+    texts[#texts + 1] = not has_gap(raw, err.path) and
+      { line = line or 0, text = ("%s:%s %s: %s"):format(path, line and line .. ":" or "", S.path_text(err.path), err.text) } or nil
   end
   table.sort(texts, function(a, b)
     if a.line ~= b.line then

@@ -43,7 +43,7 @@ function worker.load(settings, origin)
     for _, err in ipairs(errors) do
       err.path = { "plugins", name, table.unpack(err.path) }
     end
-    return config.error_texts(settings.config_path or "config.lua", origin.source or "", errors)
+    return config.error_texts(settings.config_path or "config.lua", origin.source or "", errors, origin.raw)
   end
   local plugins, texts = plugin.load_all(settings, option_texts, origin.secrets)
   if not plugins then

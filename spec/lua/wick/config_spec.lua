@@ -161,12 +161,38 @@ describe("config", function()
       assert.same({ 'config.lua:1: include wants a path: include "conf/name"' }, mistakes "return { listen = include {} }")
     end)
 
+    it("names all that was not found at once, and other mistakes with it, but none that follow from it", function()
+      assert.same({
+        'config.lua:2: the environment variable A is not set; set it, or write env("A", default)',
+        'config.lua:3: the environment variable PW is not set; set it, or write env("PW", default)',
+        'config.lua:4: file "pw": No such file or directory',
+        "config.lua:5: log.lua: No such file or directory",
+        'config.lua:6: file "pw": No such file or directory',
+        'config.lua:6: http.idle_timeout: expected a number with a unit such as "30s", got "x"',
+      }, mistakes [[return {
+ listen = env "A",
+ database = { postgres = "postgres://wick:" .. env "PW" .. "@h/d" },
+ cache = { redis = { url = "redis://:" .. file "pw" .. "@h" } },
+ log = include "log.lua",
+ http = { idle_timeout = "x", header_timeout = file "pw" },
+}]])
+      assert.same({ 'config.lua:1: the environment variable N is not set; set it, or write env("N", default)' },
+        mistakes 'return { workers = tonumber(env "N") * 2 }')
+      assert.same({ 'config.lua:1: the environment variable N is not set; set it, or write env("N", default)' },
+        mistakes 'return { workers = tonumber(env "N") }')
+    end)
+
     it("finds the mistake in an included file", function()
       files["/etc/wick/a.lua"], files["/etc/wick/b.lua"] = "return {\n x = }", "local y = 1"
       files["/etc/wick/c.lua"] = 'return { log = include "c.lua" }'
       assert.same({ "config.lua:1: a.lua:2: unexpected symbol near '}'" }, mistakes 'return { log = include "a.lua" }')
       assert.same({ 'config.lua:1: include "b.lua": the file returns nothing' }, mistakes 'return { log = include "b.lua" }')
-      assert.matches("does a file include itself%?", mistakes('return { log = include "c.lua" }')[1])
+      assert.same({ 'c.lua:1: include "c.lua": this file is being read: it would include itself for ever' },
+        mistakes 'return { log = include "c.lua" }')
+      for depth = 1, 9 do
+        files[("/etc/wick/%d.lua"):format(depth)] = ('return { log = include "%d.lua" }'):format(depth + 1)
+      end
+      assert.matches("8.lua:1: include goes deeper than 8 files$", mistakes('return { log = include "1.lua" }')[1])
     end)
 
     it("needs a database", function()
