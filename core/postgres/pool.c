@@ -2,10 +2,9 @@
  *
  * DESIGN  A connection's place says who may touch it:
  *         OPENING -> LEASED [on_open]       LEASED -> IDLE [release, nobody waits]      IDLE -> LEASED [take]
- *         IDLE, LEASED -> MOVING [release, wait: the waiter is on another loop]         MOVING -> LEASED [move_in]
+ *         IDLE, LEASED -> MOVING [release, wait: the waiter is on another loop]         MOVING -> LEASED [it is there]
  *         IDLE -> LEASED [upkeep: a ping]   any -> gone [drop]
- *         MOVING is a walk: move_out on the old loop, where it stops being watched, then move_in on the new one. Its call is `bound`
- *         to it meanwhile, and may give up.
+ *         MOVING is moving.c's.
  * HOLDS   total = opening + idle + leased + moving <= max_size, but for as long as it takes to become fewer after a reload. Calls wait only when no lane has an idle connection, but for those that
  *         are parked (parking.c).
  *         Lists `idle` and `waiters`, `homes`, `place` and `bound` change under the mutex; everything else is the home loop's.
@@ -16,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "postgres/lane.h"
+#include "postgres/moving.h"
 #include "postgres/opening.h"
 #include "postgres/parking.h"
 #include "postgres/ping.h"
@@ -60,102 +60,13 @@ void postgres_pool_apply(struct postgres_pool *pool, struct postgres_settings *s
     postgres_pool_unlock(pool);
 }
 
-/* For the metrics and the log. */
-static void note_drop(struct postgres_pool *pool, const struct postgres_connection *connection,
-                      enum postgres_end_reason reason)
+void postgres_pool_note_drop(const struct postgres_connection *connection, enum postgres_end_reason reason)
 {
+    struct postgres_pool *pool = connection->lane->pool;
     bool is_orderly = postgres_meter_closed(&pool->meter, reason);
     log_line(is_orderly ? LOG_DEBUG : LOG_WARN, "database connection closed", LOG_TEXT("pool", pool->settings->name),
              LOG_INT("pid", connection->pid), LOG_TEXT("reason", postgres_meter_reason(reason)),
              LOG_TEXT("text", connection->error.text));
-}
-
-/* --- moving between loops ------------------------------------------------------------------------------------- */
-
-static void close_moved(struct postgres_connection *connection, struct postgres_lane *home)
-{
-    struct postgres_pool *pool = home->pool;
-    note_drop(pool, connection, POSTGRES_END_LOST);
-    postgres_pool_lock(pool);
-    struct sql_call *call = connection->bound;
-    if (call) {
-        struct postgres_lane *lane = postgres_call_lane(call);
-        postgres_queue_push(lane, call, /* at_front= */ true);
-        postgres_queue_kick_lane(lane);
-    }
-    pool->total--;
-    connection->destination->homes--;
-    postgres_queue_kick(pool, NULL);
-    postgres_pool_unlock(pool);
-    list_remove(&connection->all_node);
-    postgres_connection_close(connection);
-}
-
-/* On the new home's loop. */
-static void move_in(void *arg)
-{
-    struct postgres_connection *connection = arg;
-    struct postgres_lane *lane = connection->destination;
-    connection->lane = lane;
-    if (postgres_connection_enter(connection, lane->loop) != FAIL_OK) {
-        close_moved(connection, lane);
-        return;
-    }
-    list_push_back(&lane->all, &connection->all_node);
-    postgres_pool_lock(lane->pool);
-    struct sql_call *call = connection->bound;
-    connection->bound = NULL;
-    connection->place = POSTGRES_LEASED;
-    if (call)
-        postgres_call_set(call, POSTGRES_CALL_RUNNING);
-    postgres_pool_unlock(lane->pool);
-    if (call)
-        postgres_lane_start(connection, call);
-    else
-        postgres_pool_release(connection);
-}
-
-/* On the old home's loop. It may have been lost since it was promised. */
-static void move_out(void *arg)
-{
-    struct postgres_connection *connection = arg;
-    if (connection->state != POSTGRES_OPEN) {
-        close_moved(connection, connection->lane);
-        return;
-    }
-    list_remove(&connection->all_node);
-    postgres_connection_leave(connection);
-    connection->task = (struct loop_task){ .run = move_in, .arg = connection };
-    loop_post(connection->destination->loop, &connection->task);
-}
-
-static void bind_to(struct postgres_connection *connection, struct sql_call *call)
-{
-    struct postgres_lane *lane = postgres_call_lane(call);
-    connection->place = POSTGRES_MOVING;
-    connection->bound = call;
-    connection->destination = lane;
-    connection->lane->homes--;
-    lane->homes++;
-    postgres_call_set(call, POSTGRES_CALL_BOUND);
-    call->engine_data[1] = connection;
-}
-
-/* An idle connection of another lane goes to the call. */
-static bool fetch_from_others(struct postgres_lane *lane, struct sql_call *call)
-{
-    struct postgres_pool *pool = lane->pool;
-    for (unsigned i = 0; i < pool->lane_count; i++) {
-        struct list *node = list_pop_front(&pool->lanes[i].idle);
-        if (!node)
-            continue;
-        struct postgres_connection *connection = LIST_ENTRY(node, struct postgres_connection, node);
-        bind_to(connection, call);
-        connection->task = (struct loop_task){ .run = move_out, .arg = connection };
-        loop_post(pool->lanes[i].loop, &connection->task);
-        return true;
-    }
-    return false;
 }
 
 /* --- taking and waiting --------------------------------------------------------------------------------------- */
@@ -190,7 +101,7 @@ static enum fail wait_locked(struct postgres_lane *lane, struct sql_call *call, 
         call->error = pool->error;
         return FAIL_REFUSED;
     }
-    if (fetch_from_others(lane, call))
+    if (postgres_moving_fetch(lane, call))
         return FAIL_OK;
     unsigned waiting = atomic_load_explicit(&pool->waiting, memory_order_relaxed);
     if (waiting >= pool->settings->max_waiting && !at_front) {
@@ -257,6 +168,15 @@ static bool is_set_otherwise(const struct postgres_connection *connection, const
     return !connection->is_bare && opened_with->idle_in_transaction_ms != settings->idle_in_transaction_ms;
 }
 
+enum postgres_end_reason postgres_pool_why_over(struct postgres_connection *connection, uint64_t now_ms)
+{
+    if (postgres_renewal_is_over(connection, now_ms))
+        return POSTGRES_END_AGE;
+    if (postgres_connection_has_moved(connection))
+        return POSTGRES_END_ADDRESS;
+    return is_set_otherwise(connection, connection->lane->pool->settings) ? POSTGRES_END_SETTINGS : POSTGRES_END_NONE;
+}
+
 /* Why a quiet connection is not used again, or NONE. Mutex held. */
 static enum postgres_end_reason reason_to_end(struct postgres_connection *connection)
 {
@@ -264,12 +184,9 @@ static enum postgres_end_reason reason_to_end(struct postgres_connection *connec
     const struct postgres_settings *settings = pool->settings;
     if (atomic_load_explicit(&pool->is_closing, memory_order_relaxed))
         return POSTGRES_END_CLOSING;
-    if (postgres_renewal_is_over(connection, connection->quiet_since_ms))
-        return POSTGRES_END_AGE;
-    if (postgres_connection_has_moved(connection))
-        return POSTGRES_END_ADDRESS;
-    if (is_set_otherwise(connection, settings))
-        return POSTGRES_END_SETTINGS;
+    enum postgres_end_reason reason = postgres_pool_why_over(connection, connection->quiet_since_ms);
+    if (reason)
+        return reason;
     if (settings->max_uses && connection->uses >= settings->max_uses)
         return POSTGRES_END_USES;
     return pool->total - pool->parked > postgres_sizing_kept(&pool->sizing) ? POSTGRES_END_RESIZE : POSTGRES_END_NONE;
@@ -327,7 +244,7 @@ static struct next pass_on(struct postgres_connection *connection, bool was_ping
         postgres_queue_pop(postgres_call_lane(next.call), next.call, POSTGRES_CALL_RUNNING);
     next.moves = next.call && postgres_call_lane(next.call) != lane;
     if (next.moves) {
-        bind_to(connection, next.call); /* which may give up as soon as the mutex is free */
+        postgres_moving_bind(connection, next.call); /* which may give up as soon as the mutex is free */
     } else if (is_parked) {
         postgres_parking_park(connection);
     } else if (!next.call && !next.reason) {
@@ -356,7 +273,7 @@ void postgres_pool_release(struct postgres_connection *connection)
     if (next.reason)
         postgres_pool_drop(connection, next.reason);
     else if (next.moves)
-        move_out(connection);
+        postgres_moving_start(connection);
     else if (next.call)
         postgres_lane_start(connection, next.call);
 }
@@ -369,7 +286,7 @@ void postgres_pool_drop(struct postgres_connection *connection, enum postgres_en
     struct postgres_pool *pool = lane->pool;
     end_lease(connection);
     postgres_pool_note(connection, POSTGRES_CARE_NONE);
-    note_drop(pool, connection, reason);
+    postgres_pool_note_drop(connection, reason);
     postgres_pool_lock(pool);
     if (connection->place == POSTGRES_IDLE)
         postgres_parking_remove(connection);
@@ -390,12 +307,9 @@ static enum postgres_end_reason reason_to_take(struct postgres_connection *conne
 {
     const struct postgres_pool *pool = connection->lane->pool;
     const struct postgres_settings *settings = pool->settings;
-    if (postgres_renewal_is_over(connection, now_ms))
-        return POSTGRES_END_AGE;
-    if (postgres_connection_has_moved(connection))
-        return POSTGRES_END_ADDRESS;
-    if (is_set_otherwise(connection, settings))
-        return POSTGRES_END_SETTINGS;
+    enum postgres_end_reason reason = postgres_pool_why_over(connection, now_ms);
+    if (reason)
+        return reason;
     if (pool->total - pool->parked > postgres_sizing_kept(&pool->sizing))
         return POSTGRES_END_RESIZE;
     if (settings->idle_timeout_ms && pool->total > settings->min_size &&
@@ -437,7 +351,7 @@ static bool serve(struct postgres_lane *lane)
     bool is_at_home = !list_is_empty(&lane->idle), is_fetched = false;
     if (call && !is_at_home) {
         postgres_queue_pop(lane, call, POSTGRES_CALL_RUNNING);
-        is_fetched = fetch_from_others(lane, call);
+        is_fetched = postgres_moving_fetch(lane, call);
         if (!is_fetched)
             postgres_queue_push(lane, call, /* at_front= */ true);
     }

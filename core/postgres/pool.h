@@ -73,6 +73,10 @@ void postgres_pool_lease(struct postgres_connection *connection, const struct sq
 void postgres_pool_note(struct postgres_connection *connection, enum postgres_care care);
 /* A quiet leased connection without a transaction goes to who waits, or becomes idle. */
 void postgres_pool_release(struct postgres_connection *connection);
+/* Why it must not be used again, whoever waits, or NONE. Mutex held. */
+enum postgres_end_reason postgres_pool_why_over(struct postgres_connection *connection, uint64_t now_ms);
+/* Tells the metrics and the log that it ends. */
+void postgres_pool_note_drop(const struct postgres_connection *connection, enum postgres_end_reason reason);
 /* It is closed, whatever it is doing (its calls have been taken care of). */
 void postgres_pool_drop(struct postgres_connection *connection, enum postgres_end_reason reason);
 

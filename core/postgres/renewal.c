@@ -5,8 +5,7 @@
  *           due -> over [its moment has come, and none is being opened; or max_lifetime is over]
  *         So where there is room the new one is there before the old one goes. At max_size there is none: the old one is closed first, when
  *         its user gives it back, and the others wait with their ends until the new one is open, so that one is missing at a time.
- * HOLDS   None is given out on its own loop that is older than max_lifetime; one that moves to another may be, by the time between two looks
- *         of upkeep. Each is replaced once (is_renewed).
+ * HOLDS   None is given out that is older than max_lifetime, and none sets out for another loop. Each is replaced once (is_renewed).
  * Path:   postgres/pool > [postgres/renewal] > postgres/opening
  */
 #include "postgres/renewal.h"

@@ -52,11 +52,11 @@ void vm_hold(lua_State *L, size_t bytes)
     lua_gc(L, LUA_GCCOLLECT);
     vm->external_seen = vm->external;
     if (!has_room(vm))
-        luaL_error(
-            L,
-            "not enough memory: the results of statements and loaders that Lua holds have %d MiB of the %d MiB of lua.memory; "
-            "keep less of them, or set it higher",
-            (int)(vm->results >> 20), (int)(vm->memory.bytes_max >> 20));
+        luaL_error(L,
+                   "not enough memory: the results of statements and loaders that Lua holds have %d MiB of the %d MiB "
+                   "of lua.memory; "
+                   "keep less of them, or set it higher",
+                   (int)(vm->results >> 20), (int)(vm->memory.bytes_max >> 20));
 }
 
 void vm_let_go(struct script_vm *vm, size_t bytes)

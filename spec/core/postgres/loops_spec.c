@@ -131,6 +131,27 @@ static void a_connection_that_does_not_arrive_on_its_new_loop_is_counted_as_lost
     expect_done(&second, FAIL_OK);
 }
 
+static void a_connection_that_is_over_does_not_move_to_who_waits_for_one(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    static struct errand first, second;
+    settings.max_size = 1;
+    settings.max_lifetime_ms = (unsigned)slow_ms(300);
+    open_both();
+    send_errand(&first, 0, "select 1", false);
+    expect_done(&first, FAIL_OK);
+    int pid = outside_int("select pid from pg_stat_activity where " OURS);
+    unsigned there = pool->lanes[0].homes ? 0 : 1;
+    char text[64];
+    snprintf(text, sizeof text, "select 1 / (pg_backend_pid() <> %d)::int", pid); /* an error on the old one */
+    usleep((unsigned)slow_ms(300) * 1000);                                        /* nobody looks after it meanwhile */
+    send_errand(&second, 1 - there, text, false);
+    loop_turn(loops[1 - there], 0, NULL);
+    expect_done(&second, FAIL_OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, close_both)
 
 int main(void)
@@ -138,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(writes_that_wait_for_a_commit_are_bounded_for_the_process),
         TEST(a_connection_that_does_not_arrive_on_its_new_loop_is_counted_as_lost),
+        TEST(a_connection_that_is_over_does_not_move_to_who_waits_for_one),
         cmocka_unit_test(everything_is_given_back),
     };
     return cmocka_run_group_tests(tests, set_up_process, NULL);
