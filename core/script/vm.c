@@ -22,7 +22,8 @@
 #include <lualib.h>
 #include <stdio.h>
 
-enum { MEMORY_MAX = 256 << 20, TASKS_MAX = 10000, CPU_MS = 1000, TIMEOUT_MS = 30000, TTL_MS = 60000, CLOSE_MS = 3000 };
+enum { MEMORY_MAX = 256 << 20, TASKS_MAX = 10000, CPU_MS = 1000, TIMEOUT_MS = 30000, TTL_MS = 60000 };
+enum { CLOSE_ROUNDS = 150, CLOSE_ROUND_MS = 20 };
 enum { START_MS = 10 * 60 * 1000, STOP_MS = 10000 }; /* for all plugins of a VM together */
 enum { EXTERNAL_STEP = 1 << 20, LOAD_CPU_MS = 5000, LOAD_SAYING_MS = 2000, LOAD_DEEP = 1000 };
 
@@ -183,13 +184,14 @@ enum fail script_vm_open(const struct script_services *services, struct script_v
     return FAIL_OK;
 }
 
+/* The wait is counted in rounds: one in which Lua computes is one, however long it takes, so that those who wait get their turns after
+ * it. What a task may compute is bounded by its budget. */
 static bool no_task_runs(struct script_vm *vm)
 {
     LIST_EACH_SAFE(&vm->running, node, after)
     task_cancel(LIST_ENTRY(node, struct task, node), TASK_CLOSED);
-    uint64_t until = vm->services.loop ? loop_now_ms(vm->services.loop) + CLOSE_MS : 0;
-    while (vm->running_count && vm->services.loop && loop_now_ms(vm->services.loop) < until)
-        loop_turn(vm->services.loop, 20, NULL);
+    for (unsigned round = 0; vm->running_count && vm->services.loop && round < CLOSE_ROUNDS; round++)
+        loop_turn(vm->services.loop, CLOSE_ROUND_MS, NULL);
     return vm->running_count == 0;
 }
 
