@@ -66,7 +66,7 @@ struct app {
     struct serve_check check_database, check_tables, check_redis;
     struct signal_watch *signals[3];
     struct timer prepare_timer, watchdog_timer;
-    bool is_prepared, is_draining, is_done, is_complained;
+    bool is_prepared, is_draining, is_closing, is_done, is_complained;
     int64_t drain_ms;
     uint64_t drain_began_ms;
     int exit_code;
@@ -189,6 +189,8 @@ static void feed_watchdog(void *arg)
 
 /* --- ending ----------------------------------------------------------------------------------------------------- */
 
+static const int signums[] = { SIGTERM, SIGINT, SIGHUP };
+
 static void on_worker_quiet(void *arg);
 
 static void drain(struct app *app)
@@ -216,9 +218,12 @@ static void on_signal(void *arg, int signum)
 {
     struct app *app = arg;
     if (signum == SIGHUP) {
-        reload(app->words->argc, app->words->argv, app->sql);
+        if (!app->is_draining && !app->is_closing)
+            reload(app->words->argc, app->words->argv, app->sql);
         return;
     }
+    if (app->is_closing && !app->is_draining)
+        return; /* the start failed, and it ends by itself */
     if (app->is_draining) {
         stop_again(app, signum);
         return;
@@ -257,13 +262,21 @@ static void give_up(struct app *app)
     loop_run(app->loop);
 }
 
+/* From here to the exit there is nothing to stop any more: a signal that comes now must not end the process with another code. */
+static void close_signals(struct app *app)
+{
+    for (size_t i = 0; i < sizeof signums / sizeof *signums; i++) {
+        signal_watch_close(app->signals[i]);
+        signal(signums[i], SIG_IGN);
+    }
+}
+
 static unsigned close_all(struct app *app)
 {
     unsigned left = 0;
     timer_stop(&app->prepare_timer);
     timer_stop(&app->watchdog_timer);
-    for (size_t i = 0; i < sizeof app->signals / sizeof *app->signals; i++)
-        signal_watch_close(app->signals[i]);
+    app->is_closing = true;
     if (app->admin) {
         serve_admin_close(app->admin, on_closed, app);
         left += !wait_closed(app);
@@ -279,6 +292,7 @@ static unsigned close_all(struct app *app)
     if (app->flights)
         cache_flights_close(app->flights);
     l1_close();
+    close_signals(app);
     if (app->loop)
         left += loop_close(app->loop, CLOSE_MS);
     metrics_close();
@@ -420,7 +434,6 @@ static enum fail open_admin(struct app *app)
 
 static enum fail open_signals(struct app *app)
 {
-    static const int signums[] = { SIGTERM, SIGINT, SIGHUP };
     enum fail fail = FAIL_OK;
     for (size_t i = 0; !fail && i < sizeof signums / sizeof *signums; i++)
         fail = signal_watch_open(app->loop, signums[i], on_signal, app, &app->signals[i]);

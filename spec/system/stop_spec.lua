@@ -107,6 +107,18 @@ describe("a stop", function()
     ends_well()
   end)
 
+  it("is not cut short by a signal that comes while it ends", function()
+    start(1, "100ms")
+    server:signal "sigterm"
+    assert.is_truthy(process.eventually(function()
+      server:signal "sighup"
+      return not server:is_running()
+    end))
+    local code, log, signal = server:stop()
+    assert.equal(0, signal, log)
+    assert.equal(0, code, log)
+  end)
+
   it("waits for those behind a shield also when another handler has computed for all that time", function()
     start(1, "3500ms")
     assert.is_truthy(process.eventually(function()
