@@ -2,6 +2,8 @@
  *
  * DESIGN  One userdata for each request, with a slot for each thing that is made on first use (params, query, body) or
  *         set by others (user, state). It is emptied when the request ends; later use is an error, not a crash.
+ *         On a route with `cache` it notes what is read of who asks and is not part of the key: such an answer is for
+ *         one caller, and not kept. A hit enters no Lua, so it pays nothing for this.
  * Path:   script/handler > [script/bind_request] > plugins
  */
 #include "script/request_value.h"
@@ -45,6 +47,39 @@ static struct http_request *check(lua_State *L, int index)
     if (!ud->request)
         luaL_error(L, "this request is over");
     return ud->request;
+}
+
+/* --- what is not in the key of a cached answer -------------------------------------------------------------------- */
+
+/* They say which request this is, not who asks, and an answer may be logged under them. */
+static bool names_the_request(struct str field)
+{
+    return str_is_nocase(field, STR("x-request-id")) || str_is_nocase(field, STR("traceparent")) ||
+           str_is_nocase(field, STR("tracestate"));
+}
+
+static bool is_in_key(const struct serve_policy *policy, struct str field)
+{
+    for (unsigned i = 0; i < policy->vary_count; i++)
+        if (str_is_nocase(policy->vary[i], field))
+            return true;
+    return names_the_request(field);
+}
+
+static void note_unkeyed(struct request_ud *ud, struct str what)
+{
+    const struct script_route *route = ud->request->route;
+    if (!route->policy || ud->unkeyed.data)
+        return;
+    const char *kept = arena_dup(&ud->request->arena, what.data, what.len);
+    ud->unkeyed = kept ? str_make(kept, what.len) : STR("a field");
+}
+
+static void note_field(struct request_ud *ud, struct str name)
+{
+    const struct serve_policy *policy = ((const struct script_route *)ud->request->route)->policy;
+    if (policy && !is_in_key(policy, name))
+        note_unkeyed(ud, name);
 }
 
 static int push_str(lua_State *L, struct str text)
@@ -157,6 +192,7 @@ static int push_body(lua_State *L, struct http_request *request)
 {
     if (push_slot(L, SLOT_BODY))
         return 1;
+    note_unkeyed(lua_touserdata(L, 1), STR("req.body"));
     if (request->body.len == 0)
         return reply_raise(L, 400, "missing-body", "this request needs a JSON body");
     if (!is_json(request->head.known[HTTP_CONTENT_TYPE]))
@@ -201,11 +237,14 @@ static struct http_request *check_headers(lua_State *L)
     return headers->ud->request;
 }
 
+static struct request_ud *owner_of_headers(lua_State *L) { return ((struct headers *)lua_touserdata(L, 1))->ud; }
+
 static int headers_index(lua_State *L)
 {
     struct http_request *request = check_headers(L);
     struct str name = { NULL, 0 };
     name.data = luaL_checklstring(L, 2, &name.len);
+    note_field(owner_of_headers(L), name); /* that it is missing is an answer, too */
     struct str value = http_head_field(&request->head, name);
     if (value.data)
         return push_str(L, value);
@@ -228,6 +267,7 @@ static int headers_next(lua_State *L)
 static int headers_pairs(lua_State *L)
 {
     check_headers(L);
+    note_unkeyed(owner_of_headers(L), STR("pairs(req.headers)"));
     return udata_iterate(L, headers_next);
 }
 
@@ -235,6 +275,7 @@ static int headers_pairs(lua_State *L)
 
 static int push_peer(lua_State *L, struct http_request *request)
 {
+    note_unkeyed(lua_touserdata(L, 1), STR("req.peer"));
     char peer[64];
     http_request_peer(request, peer, sizeof peer);
     lua_pushstring(L, peer);
@@ -255,7 +296,7 @@ static int request_index(lua_State *L)
     case KEY_TARGET: return push_str(L, request->head.target);
     case KEY_ID: return push_str(L, str_make(request->id, request->id_len));
     case KEY_PEER: return push_peer(L, request);
-    case KEY_RAW_BODY: return push_str(L, request->body);
+    case KEY_RAW_BODY: note_unkeyed(lua_touserdata(L, 1), STR("req.raw_body")); return push_str(L, request->body);
     case KEY_ROUTE: return push_str(L, str_of(((const struct script_route *)request->route)->name));
     case KEY_STATE: return push_state(L);
     case KEY_HAS_QUERY: lua_pushboolean(L, request->head.query.len > 0); return 1;

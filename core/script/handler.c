@@ -276,6 +276,28 @@ static void add_fields(struct task *task, const struct serve_fill *fill)
         answer_internal(task);
 }
 
+static void log_unkeyed(const struct script_route *route, struct str read)
+{
+    bool is_field = !str_starts(read, STR("req.")) && !str_starts(read, STR("pairs("));
+    log_line(LOG_WARN, "a route with cache reads what its answers are not kept by: they are not kept",
+             LOG_TEXT("plugin", route->plugin), LOG_TEXT("route", route->name), LOG_STR("reads", read),
+             LOG_TEXT("fix", is_field ? "add the field to cache.vary, or take cache off the route and use cx.cache:get "
+                                        "with a key that holds it"
+                                      : "take cache off the route and use cx.cache:get with a key that holds it"));
+}
+
+/* The next caller would be given what was made for this one. Said once for each route. */
+static void judge_key(struct task *task, struct serve_fill *fill)
+{
+    if (!fill || !task->ud || !task->ud->unkeyed.data)
+        return;
+    struct script_route *route = (struct script_route *)task->route;
+    serve_response_is_for_one(fill);
+    if (!route->is_told_unkeyed)
+        log_unkeyed(route, task->ud->unkeyed);
+    route->is_told_unkeyed = true;
+}
+
 void handler_ended(struct task *task, bool clean)
 {
     struct script_vm *vm = task->vm;
@@ -290,6 +312,7 @@ void handler_ended(struct task *task, bool clean)
     }
     if (request) {
         judge_transactions(task);
+        judge_key(task, fill);
         add_fields(task, fill);
         struct http_reply reply = vm->reply->http; /* its release moves to the server */
         vm->reply->http.release = NULL;

@@ -23,6 +23,7 @@ struct script_route {
     bool reads;
     bool is_alone, shares_commit;        /* its statements share no round trip; its inserts share a commit */
     struct serve_policy *policy;           /* NULL: no response cache */
+    bool is_told_unkeyed;                  /* that its answers are not kept was said */
     struct buf policy_text;                /* what its slices point into */
     struct buf headers;                    /* lines of each answer that has none of the same name */
     struct metric_histogram *took;

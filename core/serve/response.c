@@ -33,7 +33,7 @@ struct serve_fill {
     struct http_request *request;
     struct str key;
     uint64_t mark;
-    bool leads;
+    bool leads, is_for_one;
     unsigned retries;
     struct cache_entry *stale; /* a reference; sent when the handler fails */
     struct cache_waiter waiter;
@@ -375,7 +375,7 @@ static void drop_stale(struct serve_fill *fill)
 static struct cache_entry *keep(struct serve_fill *fill, const struct http_reply *reply, const struct tag *tag)
 {
     const struct serve_policy *policy = fill->policy;
-    if (reply->type.len > 255 || reply->fields.len > FIELDS_MAX - 128 || !may_keep(reply->fields))
+    if (fill->is_for_one || reply->type.len > 255 || reply->fields.len > FIELDS_MAX - 128 || !may_keep(reply->fields))
         return NULL;
     char meta[META_HEAD + 255 + FIELDS_MAX];
     memcpy(meta, tag->made, ETAG_LEN);
@@ -403,6 +403,8 @@ static struct cache_entry *keep(struct serve_fill *fill, const struct http_reply
         return NULL;
     return entry;
 }
+
+void serve_response_is_for_one(struct serve_fill *fill) { fill->is_for_one = true; }
 
 void serve_response_send(struct serve_fill *fill, struct http_request *request, const struct http_reply *reply)
 {

@@ -2,7 +2,7 @@
  *
  * Key: "R", path, query and the request fields the route names in `vary`. Routes that ask who the caller is are never
  * cached here (wick check refuses the combination). Only 200 answers to GET and HEAD are kept, in memory (L1) only, and none that
- * is for one caller: with Set-Cookie, or Cache-Control: private or no-store.
+ * is for one caller: with Set-Cookie, or Cache-Control: private or no-store, or made from what the key does not hold.
  *
  *   FRESH -> sent, X-Cache: HIT; If-None-Match -> 304
  *   STALE -> the first to ask runs the handler, the others are sent the stale answer, X-Cache: STALE
@@ -38,6 +38,8 @@ enum serve_response serve_response_try(struct cache *cache, const struct serve_p
 /* Sends the handler's answer; keeps it when it is a 200. With fill NULL it just sends with ETag (uncached routes): the handler's own,
  * where its fields have one. The request is gone. */
 void serve_response_send(struct serve_fill *fill, struct http_request *request, const struct http_reply *reply);
+/* The answer to come is made from what the key does not hold: it is not kept, and those who wait run the handler each on their own. */
+void serve_response_is_for_one(struct serve_fill *fill);
 void serve_response_abandon(struct serve_fill *fill);           /* the handler ends without an answer to keep (client gone) */
 void serve_response_leave(struct serve_fill *waiting);          /* on_abort of a request that WAITS; replies for it */
 

@@ -32,6 +32,19 @@ return {
     { "POST", "/drop", name = "drop", handler = function(req, cx) cx.cache:drop_tag "numbers" end },
     { "POST", "/fail", name = "fail", handler = function() failing = true end },
     { "POST", "/work", name = "work", handler = function() failing = false end },
+    { "GET", "/who", name = "who", cache = { ttl = "1h", vary = { "Accept-Language" } }, query = Query, handler = function(req, cx)
+        if req.query.mode == "slow" then cx.sleep(300) end
+        return { who = req.headers.Authorization or "nobody", language = req.headers["accept-language"] }
+      end },
+    { "GET", "/where", name = "where", cache = { ttl = "1h" }, handler = function(req) return { peer = req.peer } end },
+    { "GET", "/told", name = "told", cache = { ttl = "1h" }, handler = function(req) return { told = req.raw_body } end },
+    { "GET", "/fields", name = "fields", cache = { ttl = "1h" }, handler = function(req)
+        local names = {}
+        for name in pairs(req.headers) do names[#names + 1] = name end
+        return names
+      end },
+    { "GET", "/same", name = "same", cache = { ttl = "1h", vary = { "cookie" } },
+      handler = function(req) return { cookie = req.headers.Cookie, trace = req.headers["traceparent"], path = req.path } end },
     { "GET", "/runs", name = "runs", handler = function() return { runs = runs } end },
   },
 }
@@ -121,6 +134,43 @@ describe("a route with cache", function()
     local after = server:get "/long"
     assert.equal("MISS", after.headers["x-cache"])
     assert.is_true(after:json().run > before)
+  end)
+
+  it("gives nobody an answer made from what another caller sent and `vary` does not name, and says once how to mend it", function()
+    for _, who in ipairs { "Bearer a", "Bearer b" } do
+      local answer = server:get("/who", { authorization = who })
+      assert.equal("MISS", answer.headers["x-cache"])
+      assert.equal(who, answer:json().who)
+    end
+    assert.equal("nobody", server:get("/who"):json().who)
+    for _, path in ipairs { "/where", "/told", "/fields" } do
+      server:get(path)
+      assert.equal("MISS", server:get(path).headers["x-cache"], path)
+    end
+    local log = server:log()
+    local _, lines = log:gsub("reads what its answers are not kept by", "")
+    assert.equal(4, lines)
+    assert.is_truthy(log:find('route=who reads=Authorization fix="add the field to cache.vary, or', 1, true))
+    assert.is_truthy(log:find('route=where reads=req.peer fix="take cache off the route and use cx.cache:get', 1, true))
+  end)
+
+  it("gives those who wait for an answer that is for one caller one of their own", function()
+    local conns = {}
+    for i, who in ipairs { "a", "b", "c" } do
+      conns[i] = server:connect()
+      assert(conns[i]:send(("GET /who?mode=slow HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n\r\n"):format(who)))
+    end
+    for i, who in ipairs { "a", "b", "c" } do
+      assert.equal(who, assert(conns[i]:response()):json().who)
+      conns[i]:close()
+    end
+  end)
+
+  it("keeps an answer by what `vary` names, and one that reads only which request it is", function()
+    server:get("/same", { cookie = "a=1" })
+    assert.equal("HIT; layer=l1", server:get("/same", { cookie = "a=1" }).headers["x-cache"])
+    assert.equal("a=2", server:get("/same", { cookie = "a=2" }):json().cookie)
+    assert.is_nil(server:log():find("not kept by", 1, true))
   end)
 
   it("runs once for all who ask at the same time", function()
