@@ -9,7 +9,8 @@
  *         After the last reply our side is shut down and what the client still sends is thrown away for a while: closing
  *         a socket with unread bytes sends RST, and the client would lose the very answer that explains the end.
  *         An end of the client's side counts as leaving: who half-closes and waits gets replies that are given at once,
- *         not later ones. That is what makes cancelling the work of clients who left possible.
+ *         not later ones. Who closes sends the same FIN, and no RST before we write: waiting for more than FIN would mean
+ *         to work on for everybody who left (DECISIONS.md, 2026-11-28).
  * HOLDS   At most one request in hand; no head is taken while output waits for the socket, so a client that does not
  *         read cannot make us buffer. A connection is freed when its stream is gone, its request is replied to and no
  *         deferred call is on its way.

@@ -284,6 +284,8 @@ static void read_connection(struct reader *reader, struct str value)
     }
 }
 
+/* What is refused twice has one meaning only where it stands once (RFC 9110 5.3), and a proxy may have judged the other one.
+ * A list may come in several lines, and the first counts here: for If-None-Match that is a 200 where 304 would have done. */
 static bool note_known(struct reader *reader, enum http_known known, struct str value)
 {
     struct str *first = &reader->head->known[known];
@@ -297,6 +299,8 @@ static bool note_known(struct reader *reader, enum http_known known, struct str 
     case HTTP_HOST: return bad(reader, "there is more than one Host");
     case HTTP_CONTENT_LENGTH: return bad(reader, "there is more than one Content-Length");
     case HTTP_TRANSFER_ENCODING: return bad(reader, "there is more than one Transfer-Encoding");
+    case HTTP_AUTHORIZATION: return bad(reader, "there is more than one Authorization");
+    case HTTP_CONTENT_TYPE: return bad(reader, "there is more than one Content-Type");
     case HTTP_EXPECT: refuse(reader->error, 417, "there is more than one expectation"); return false;
     default: return true;
     }
