@@ -5,11 +5,12 @@ local tokens = require "accounts.tokens"
 
 local CHALLENGE = { ["WWW-Authenticate"] = 'Bearer realm="wick"' }
 
+-- A bearer token counts before a key. Credentials of another scheme are for others, such as a proxy on the way.
 local function token_of(req)
-  local bearer = req.headers["authorization"]
-  if bearer then
-    local scheme, token = bearer:match("^(%a+) +(%S+)$")
-    return scheme and scheme:lower() == "bearer" and token or nil -- RFC 9110 11.1: in any case
+  local authorization = req.headers["authorization"] or ""
+  local scheme = authorization:match("^%S*"):lower() -- RFC 9110 11.1: in any case
+  if scheme == "bearer" then
+    return authorization:match("^%S+ +(%S+)$")
   end
   return req.headers["x-api-key"]
 end

@@ -38,7 +38,13 @@ local function login(req, cx)
   } }
 end
 
+-- A script that logs out would otherwise end the key it runs with, which nobody sees again.
 local function logout(req, cx)
+  if req.user.kind ~= "session" then
+    return cx.problem(403, "session-required", {
+      detail = "logout ends sessions, and this is an API key; DELETE /api/v1/keys/" .. req.user.session_id .. " revokes it",
+    })
+  end
   tokens.revoke(cx, req.user.id, req.user.session_id)
   return cx.no_content()
 end

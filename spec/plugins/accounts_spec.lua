@@ -183,6 +183,18 @@ rig.on_each_engine({ describe = describe, setup = setup, teardown = teardown }, 
       end
     end)
 
+    it("is the key beside credentials of another scheme, and never beside a bearer token", function()
+      local function ask(authorization)
+        return wick:get("/api/v1/me", nil, { authorization = authorization, ["x-api-key"] = wick.user }).status
+      end
+      for _, authorization in ipairs { "Basic dXNlcjpwdw==", "Negotiate", "AWS4-HMAC-SHA256 a=b, c=d", "" } do
+        assert.equal(200, ask(authorization), authorization)
+      end
+      for _, authorization in ipairs { "Bearer wks_unknown", "Bearer", "bearer a b" } do
+        assert.equal(401, ask(authorization), authorization)
+      end
+    end)
+
     it("makes answers that nobody may keep for others", function()
       for _, response in ipairs { wick:get("/api/v1/me", wick.user), wick:get "/api/v1/me", wick:get("/api/v1/users", wick.user),
         wick:get("/api/v1/me", nil, { authorization = "Bearer " .. wick.user, ["if-none-match"] = "*" }) } do
@@ -247,6 +259,15 @@ rig.on_each_engine({ describe = describe, setup = setup, teardown = teardown }, 
       assert_problem(401, "token-invalid", wick:get("/api/v1/me", secret))
       assert_problem(404, "key-not-found", wick:delete("/api/v1/keys/" .. key.id, token))
       assert.same({}, wick:fetch("/api/v1/keys", token))
+    end)
+
+    it("is not ended by logout, which says what revokes it", function()
+      local user = new_user()
+      local answer = wick:post("/api/v1/keys", { name = "script" }, wick:login(user.email, user.password)):json()
+      local problem = assert_problem(403, "session-required", wick:post("/api/v1/logout", nil, answer.token))
+      assert.is_truthy(problem.detail:find("DELETE /api/v1/keys/" .. answer.key.id, 1, true))
+      process.sleep_ms(120) -- session_cache
+      assert.equal(200, wick:get("/api/v1/me", answer.token).status)
     end)
 
     it("makes no other, and nobody has more than a hundred", function()
