@@ -8,6 +8,7 @@
  */
 #include "sqlite/statement.h"
 
+#include <math.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 
@@ -154,6 +155,23 @@ enum fail sqlite_statements_get(struct sqlite_statements *statements, struct str
     return FAIL_OK;
 }
 
+/* SQLite would make NULL of NaN, and store bytes that are no text for text; PostgreSQL refuses the second as 22021. */
+static bool is_holdable(const struct sql_value *value, unsigned number, struct sql_error *error)
+{
+    bool is_text = value->type == SQL_TEXT || value->type == SQL_JSON;
+    if (is_text && value->text.len && !str_utf8(value->text)) {
+        sql_error_set(error, "22021",
+                      "parameter $%u is not UTF-8, which a text must be: give bytes as cx.db.blob(bytes)", number);
+        return false;
+    }
+    if (value->type == SQL_DOUBLE && isnan(value->real)) {
+        sql_error_set(error, "22003",
+                      "parameter $%u is NaN, which SQLite does not have: give a number, or nil for NULL", number);
+        return false;
+    }
+    return true;
+}
+
 static int bind(struct sqlite3_stmt *stmt, int slot, const struct sql_value *value)
 {
     switch (value->type) {
@@ -180,7 +198,10 @@ enum fail sqlite_statement_bind(struct sqlite_statement *statement, const struct
         return FAIL_SQL;
     }
     for (unsigned i = 0; i < statement->slot_count; i++) {
-        int code = bind(statement->stmt, (int)i + 1, &params[statement->slots[i]]);
+        unsigned number = statement->slots[i];
+        if (!is_holdable(&params[number], number + 1, error))
+            return FAIL_SQL;
+        int code = bind(statement->stmt, (int)i + 1, &params[number]);
         if (code != SQLITE_OK) {
             sqlite_failure_set(error, sqlite3_db_handle(statement->stmt), code);
             return FAIL_SQL;

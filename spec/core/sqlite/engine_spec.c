@@ -2,6 +2,7 @@
 #include "support/sqlite_world.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 /* Counts to a number, slowly: about 30 million steps a second. */
 #define COUNT_TO \
@@ -27,6 +28,30 @@ static void values_go_in_and_come_back(void **state)
     assert_string_equal(ask(&world, "select $1::text as a, $2::int + 1 as b", "ti", "cast", INT64_C(2)),
                         "[{\"a\":\"cast\",\"b\":3}]");
     assert_string_equal(ask(&world, "select 1 where 0", ""), "[]");
+    world_close(&world);
+}
+
+static void what_sqlite_cannot_hold_is_refused_and_not_stored_as_something_else(void **state)
+{
+    (void)state;
+    struct world world;
+    struct answer answer;
+    world_open(&world);
+    ask(&world, "create table t(a)", "");
+    assert_string_equal(ask(&world, "insert into t values ($1)", "d", NAN), "22003");
+    assert_string_equal(ask(&world, "insert into t values ($1)", "t", "\xff"), "22021");
+    assert_string_equal(ask(&world, "insert into t values ($1)", "t", "\xed\xa0\x80"), "22021");
+    assert_string_equal(ask(&world, "insert into t values ($1)", "j", "{\"a\":\"\xc3\"}"), "22021");
+    assert_string_equal(ask(&world, "select $1 as a", "t", "\xff"), "22021");
+    assert_string_equal(ask(&world, "select count(*) as n from t", ""), "[{\"n\":0}]");
+    answer_set(&answer, "insert into t select $1 where $2 = $2", "dt", 1.5, "a\xff");
+    run(&world, &answer);
+    answer_wait(&world, &answer);
+    assert_memory_equal(answer.call.error.text, "parameter $2 is not UTF-8", 25);
+    answer_free(&answer);
+    assert_string_equal(ask(&world, "insert into t values ($1)", "d", INFINITY), "[]");
+    assert_string_equal(ask(&world, "insert into t values ($1)", "x", "\xff"), "[]");
+    assert_string_equal(ask(&world, "insert into t values ($1)", "t", "gr\xc3\xbc\xc3\x9f"), "[]");
     world_close(&world);
 }
 
@@ -573,6 +598,7 @@ int main(void)
     log_setup(LOG_ERROR, LOG_LOGFMT, 2);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_go_in_and_come_back),
+        cmocka_unit_test(what_sqlite_cannot_hold_is_refused_and_not_stored_as_something_else),
         cmocka_unit_test(declared_types_of_ours_refine_and_others_leave_values_alone),
         cmocka_unit_test(a_changed_schema_changes_the_columns),
         cmocka_unit_test(changed_rows_are_counted),
