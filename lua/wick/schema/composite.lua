@@ -94,13 +94,26 @@ local function ordered_names(fields, order)
   return names
 end
 
+-- What stands where a schema belongs would let everything pass, or break when the first value comes. Raises at the line of the
+-- plugin, which is two levels above.
+local function need_schema(shape, what, example)
+  if getmetatable(shape) ~= Type then
+    error(("%s must be a schema, as in %s; got %s"):format(what, example, plain(shape)), 3)
+  end
+end
+
 --- A table of named fields. Options go in a second table: S.record({ ... }, { optional = true, rest = true }).
 -- rest: unknown fields pass, as S.any takes them. order: the names of fields that come first, in this order, where the record is described.
 function S.record(fields, options)
+  if type(fields) ~= "table" or getmetatable(fields) == Type then
+    error(("the fields of a record are a table of schemas, as in S.record { name = S.string {} }; got %s"):format(
+      type(fields) == "table" and "a schema" or plain(fields)), 2)
+  end
   for name, shape in pairs(fields) do
-    if type(name) ~= "string" or getmetatable(shape) ~= Type then
-      error(("field %s of a record must be a schema"):format(plain(name)), 2)
+    if type(name) ~= "string" then
+      error(("the fields of a record have names, as in S.record { name = S.string {} }; got %s"):format(plain(name)), 2)
     end
+    need_schema(shape, ("field %s of a record"):format(plain(name)), "S.record { name = S.string {} }")
   end
   return make("record", options, {
     fields = fields, names = ordered_names(fields, options and options.order), read = read_record,
@@ -177,7 +190,7 @@ local function read_list(shape, value, cx)
     value = { value }
   end
   if type(value) ~= "table" or (next(value) ~= nil and #value == 0) then
-    fail(cx, ("expected a list, got %s"):format(describe(value, shape, cx)))
+    fail(cx, ("expected a list%s, got %s"):format(cx.source == "json" and " (JSON array)" or "", describe(value, shape, cx)))
     return nil
   end
   local count = #value
@@ -202,6 +215,7 @@ end
 
 --- A list: S.list(S.string {}, { min_items = 1, max_items = 1000 }).
 function S.list(of, options)
+  need_schema(of, "the items of a list", "S.list(S.string {})")
   return make("list", options, {
     of = of, read = read_list,
     words = function(shape)
@@ -244,18 +258,34 @@ end
 
 --- Names to values: S.map(S.string {}, { max_items = 64, key_pattern = "^[a-z]+$" }).
 function S.map(of, options)
+  need_schema(of, "the values of a map", "S.map(S.string {})")
   return make("map", options, { of = of, read = read_map, words = function() return "names and values" end })
+end
+
+local TAKES_NO_TEXT = { int64 = true, number = true, boolean = true, record = true, list = true, map = true }
+
+-- The only choice that a text could be meant for, or nil: what it says of the text is better than the list of all choices.
+local function choice_of_text(shape, cx)
+  local found, count = nil, 0
+  for _, one in ipairs(shape.choices) do
+    local takes_text = cx.source == "text" or not TAKES_NO_TEXT[one.kind]
+    if takes_text and not (one.kind == "literal" and type(one.wanted) ~= "string") then
+      found, count = one, count + 1
+    end
+  end
+  return count == 1 and found.kind ~= "literal" and found or nil
 end
 
 local function read_any_of(shape, value, cx)
   local nearest, fewest
+  local of_text = type(value) == "string" and choice_of_text(shape, cx) or nil
   for _, one in ipairs(shape.choices) do
     local trial = { errors = {}, path = cx.path, depth = cx.depth, source = cx.source, secrets = cx.secrets }
     local out = check(one, value, trial)
     if #trial.errors == 0 then
       return out
     end
-    local is_kin = type(value) == "table" and (one.kind == "record" or one.kind == "list")
+    local is_kin = one == of_text or (type(value) == "table" and (one.kind == "record" or one.kind == "list"))
     if is_kin and (not fewest or #trial.errors < fewest) then
       nearest, fewest = trial.errors, #trial.errors
     end
@@ -271,6 +301,13 @@ end
 
 --- The first of several schemas that fits: S.any_of({ S.literal(false), S.string {} }).
 function S.any_of(choices, options)
+  if type(choices) ~= "table" or #choices == 0 then
+    error(("the choices are a list of schemas, as in S.any_of({ S.int64 {}, S.string {} }); got %s"):format(
+      getmetatable(choices) == Type and "a schema" or plain(choices)), 2)
+  end
+  for i, one in ipairs(choices) do
+    need_schema(one, ("choice %d"):format(i), "S.any_of({ S.int64 {}, S.string {} })")
+  end
   return make("any_of", options, {
     choices = choices, read = read_any_of,
     words = function()

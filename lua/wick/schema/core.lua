@@ -90,6 +90,9 @@ function core.describe(value, shape, cx)
   elseif type(value) == "number" and core.holds_secret(shape) then
     return "a number"
   end
+  if type(value) == "table" and cx.source == "json" and value ~= null and not json.is_array(value) then
+    return "an object"
+  end
   return core.plain(value)
 end
 

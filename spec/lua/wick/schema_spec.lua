@@ -337,8 +337,10 @@ describe("S.record", function()
   end)
 
   it("says where a field is that is no schema", function()
-    assert.has_error(function() S.record { a = "text" } end, 'field "a" of a record must be a schema')
-    assert.has_error(function() S.record { S.int64 {} } end, "field 1 of a record must be a schema")
+    assert.has_error(function() S.record { a = "text" } end,
+      'field "a" of a record must be a schema, as in S.record { name = S.string {} }; got "text"')
+    assert.has_error(function() S.record { S.int64 {} } end,
+      "the fields of a record have names, as in S.record { name = S.string {} }; got 1")
   end)
 
   it("names its fields in the order that is asked for, then by the alphabet", function()
@@ -385,8 +387,10 @@ describe("S.list and S.map", function()
     assert.equal("expected a list of 1 to 3 items, got 0", error_of(list, {}))
     assert.same({ "[1]: expected a whole number of at least 0, got -1", "[3]: expected a whole number of at least 0, got true" },
       errors_of(list, { -1, 0, true }))
-    assert.equal('expected a list, got "x"', error_of(list, "x"))
-    assert.equal("expected a list, got a table", error_of(list, { a = 1 }))
+    assert.equal('expected a list (JSON array), got "x"', error_of(list, "x"))
+    assert.equal("expected a list (JSON array), got an object", error_of(list, { a = 1 }))
+    assert.equal("expected text, got an object", error_of(S.string {}, { a = 1 }))
+    assert.equal("expected a list, got a table", error_of(list, { a = 1 }, "lua"))
   end)
 
   it("take one parameter for a list of one", function()
@@ -454,6 +458,26 @@ end)
 
 describe("a schema that is written wrongly", function()
   local function why(fn) return (select(2, pcall(fn))) end
+
+  it("is a mistake where it is written, also where something else stands in the place of a schema", function()
+    local here = debug.getinfo(1, "l").currentline
+    for i, made in ipairs {
+      function() local list = S.list {} return list end,
+      function() local list = S.list({ max_items = 3 }) return list end,
+      function() local map = S.map "text" return map end,
+      function() local either = S.any_of({ S.int64 {}, { "text" } }) return either end,
+      function() local either = S.any_of {} return either end,
+      function() local either = S.any_of(S.int64 {}) return either end,
+      function() local record = S.record { a = {} } return record end,
+      function() local record = S.record(S.int64 {}) return record end,
+      function() local record = S.record() return record end,
+    } do
+      assert.matches(("schema_spec.lua:%d: .*as in S%%.%%l+.*; got "):format(here + 1 + i), why(made))
+    end
+    assert.matches("the items of a list must be a schema, as in S.list(S.string {}); got a table", why(function() S.list {} end), 1, true)
+    assert.matches('choice 2 must be a schema, as in S.any_of({ S.int64 {}, S.string {} }); got "x"',
+      why(function() S.any_of { S.int64 {}, "x" } end), 1, true)
+  end)
 
   it("is a mistake where it is written: a limit that is misspelt would be none", function()
     assert.matches('schema_spec.lua:%d+: a schema of kind string has no option "max_lenght" %(did you mean "max_length"%?%)',
