@@ -7,6 +7,7 @@
 #include "postgres/settings.h"
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "postgres/prepare.h"
 
 #include <libpq-fe.h>
@@ -56,22 +57,51 @@ static bool names_service(const PQconninfoOption *options)
     return false;
 }
 
-static enum fail check_conninfo(const char *conninfo, char *why, size_t why_bytes)
+/* One, or as many as there are hosts with commas between; an empty one is the default. libpq looks only when it connects. */
+static bool are_ports(struct str ports)
+{
+    while (ports.len > 0) {
+        struct str port = str_split(&ports, ',');
+        uint64_t number = 1;
+        if (port.len > 0 && (!str_uint64(port, &number) || number < 1 || number > 65535))
+            return false;
+    }
+    return true;
+}
+
+static bool has_bad_port(const PQconninfoOption *options)
+{
+    for (; options->keyword; options++)
+        if (strcmp(options->keyword, "port") == 0)
+            return options->val && !are_ports(str_of(options->val));
+    return false;
+}
+
+/* A port that is none may be the rest of a password, so it is not shown. */
+static const char *mistake_of(const PQconninfoOption *options)
+{
+    if (names_service(options))
+        return "the connection string names a service: write host, port and the rest into it, or set PGSERVICE";
+    if (has_bad_port(options))
+        return "the port must be a number from 1 to 65535 (in a password, write : as %3A, / as %2F and @ as %40)";
+    return NULL;
+}
+
+enum fail postgres_settings_check_url(const char *conninfo, char *why, size_t why_bytes)
 {
     char *error = NULL;
     PQconninfoOption *options = PQconninfoParse(conninfo, &error);
     if (options) {
-        bool has_service = names_service(options);
+        const char *mistake = mistake_of(options);
         PQconninfoFree(options);
-        if (has_service)
-            snprintf(why, why_bytes,
-                     "the connection string names a service: write host, port and the rest into it, or "
-                     "set PGSERVICE");
-        return has_service ? FAIL_INVALID : FAIL_OK;
+        snprintf(why, why_bytes, "%s", mistake ? mistake : "");
+        return mistake ? FAIL_INVALID : FAIL_OK;
     }
     /* libpq may quote what it did not understand, and that may be a password: only its first words are safe. */
-    snprintf(why, why_bytes, "the connection string is not one libpq reads: %.*s",
-             error ? (int)strcspn(error, "\"\n") : 0, error ? error : "");
+    size_t len = error ? strcspn(error, "\"\n") : 0;
+    while (len > 0 && (error[len - 1] == ' ' || error[len - 1] == ':'))
+        len--;
+    snprintf(why, why_bytes, "the connection string is not one libpq reads: %.*s", (int)len, error ? error : "");
     PQfreemem(error);
     return FAIL_INVALID;
 }
@@ -113,7 +143,7 @@ static const char *put(char **at, const char *text)
 enum fail postgres_settings_copy(const struct postgres_settings *settings, struct postgres_settings **out, char *why,
                                  size_t why_bytes)
 {
-    enum fail fail = check_conninfo(settings->conninfo, why, why_bytes);
+    enum fail fail = postgres_settings_check_url(settings->conninfo, why, why_bytes);
     if (!fail)
         fail = check_sizes(settings, why, why_bytes);
     if (fail)

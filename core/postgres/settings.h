@@ -40,6 +40,8 @@ struct postgres_settings {
  * 30 s, idle in transaction 10 s, names 15 s. */
 struct postgres_settings postgres_settings_default(void);
 
+/* FAIL_INVALID and why (nothing of a password) for what would never connect: libpq does not read it, a port that is none, a service. */
+MUST_USE enum fail postgres_settings_check_url(const char *conninfo, char *why, size_t why_bytes);
 /* A checked copy with one reference, for any thread to hold and release. FAIL_INVALID with `why` in words: libpq's, or about the sizes. */
 MUST_USE enum fail postgres_settings_copy(const struct postgres_settings *settings, struct postgres_settings **out, char *why,
                                           size_t why_bytes);

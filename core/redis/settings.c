@@ -6,6 +6,7 @@
 #include "redis/redis.h"
 
 #include <stdio.h>
+#include <sys/un.h>
 
 enum { PORT_DEFAULT = 6379, PORT_MAX = 65535, DATABASE_MAX = 1000000 };
 
@@ -121,7 +122,9 @@ static bool read_unix(const struct reading *reading, struct str rest)
     out->port = 0;
     if (path.len == 0 || path.data[0] != '/')
         return say(reading, "the socket's path must start with '/', as in unix:///run/redis.sock");
-    if (!copy(reading, path, out->host, sizeof out->host, "the socket's path is too long"))
+    struct sockaddr_un address;
+    if (!copy(reading, path, out->host, sizeof address.sun_path,
+              "the socket's path is too long: 107 bytes are possible"))
         return false;
     if (rest.len == 0)
         return true;

@@ -309,6 +309,7 @@ static int open_native(lua_State *L)
         { "write", native_write },
         { "match_check", native_match_check },
         { "is_text", native_is_text },
+        { "check_url", check_url },
         { "statement", native_statement },
         { "load_plugin_chunk", sandbox_load },
         { "cjson_guard_encode", cjson_guard_encode },

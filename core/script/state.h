@@ -132,6 +132,7 @@ void bind_cache_free(struct script_vm *vm);
 /* settings.c: the table on top becomes the settings. [-1, +0] */
 void settings_keep(lua_State *L);
 
+int check_url(lua_State *L);              /* check_url.c: native.check_url(kind, url) */
 int script_ask(lua_State *L);             /* ask.c: native.ask(host, port, path) */
 
 /* sandbox.c */

@@ -1,31 +1,61 @@
 --- Every setting, once: its type, default, bounds and what it means. config.lua, --help and the reference come from here.
 
 local S = require "wick.schema"
+local native = require "wick.native"
 local address_text = require "wick.address"
 
 local settings = {}
 
-local function address(options)
-  options.check = function(value)
-    local host, port = value:match("^%[(.-)%]:(%d+)$")
-    if not host then
-      host, port = value:match("^([^:%s]+):(%d+)$")
-    end
-    if (host and tonumber(port) <= 65535) or value:match("^/") then
-      return true
-    end
-    return nil, 'expected "address:port" such as "127.0.0.1:8080" or "[::1]:8080", or the path of a unix socket'
+local SOCKET_BYTES_MAX = 107 -- what sockaddr_un holds (unix(7)), less its last zero
+
+local ADDRESS = '"address:port" such as "127.0.0.1:8080" or "[::1]:8080", or the path of a unix socket'
+
+-- "[::1]:80" -> "::1", 80; "/run/wick.sock" -> that; nil for what is no address.
+local function split_address(value)
+  local host, port = value:match("^%[(.-)%]:(%d+)$")
+  if not host then
+    host, port = value:match("^([^:%s]+):(%d+)$")
   end
-  return S.string(options)
+  if value:match("^/") then
+    return value
+  elseif host and tonumber(port) <= 65535 then
+    return host, tonumber(port)
+  end
 end
 
-local function url(scheme, options)
+local function address(options)
+  options.check = function(value)
+    if value:match("^/") and #value > SOCKET_BYTES_MAX then
+      return nil, ("the path of a unix socket may have %d bytes at most, this one has %d: put it into a folder with a shorter name")
+        :format(SOCKET_BYTES_MAX, #value)
+    elseif split_address(value) then
+      return true
+    end
+    return nil, "expected " .. ADDRESS
+  end
+  local shape = S.string(options)
+  shape.words = function() return ADDRESS end
+  return shape
+end
+
+-- Whether who listens at one would be in the way of who listens at the other. Port 0 is a free one.
+local function collide(one, other)
+  local host, port = split_address(one)
+  local other_host, other_port = split_address(other)
+  local function covers(a, b)
+    return a == "::" or (a == "0.0.0.0" and not b:find(":", 1, true))
+  end
+  return port == other_port and port ~= 0 and (host == other_host or (port and (covers(host, other_host) or covers(other_host, host))))
+end
+
+-- kind: who will read it, for native.check_url.
+local function url(kind, scheme, options)
   options.is_secret = true -- it may carry a password
   options.min_length = 1
   options.check = function(value)
     for one in scheme:gmatch("%a+") do
-      if value:match("^" .. one .. "://.") then
-        return true
+      if value:match("^" .. one .. "://") then
+        return native.check_url(kind, value)
       end
     end
     return nil, ("expected a URL that starts with %s"):format((scheme:gsub("(%a+)", "%1://"):gsub(" ", " or ")))
@@ -127,7 +157,7 @@ local pool = S.record({
 })
 
 local postgres = S.record({
-  primary = url("postgres postgresql", {
+  primary = url("postgres", "postgres postgresql", {
     example = "postgres://wick@127.0.0.1:5432/wick", doc = "postgres://user:password@host:port/database",
   }),
   behind = S.enum { "auto", "pgbouncer", default = "auto",
@@ -149,7 +179,7 @@ local database = S.record({
 })
 
 local redis = S.record({
-  url = url("redis unix", {
+  url = url("redis", "redis unix", {
     example = "redis://127.0.0.1:6379", doc = "redis://[user[:password]@]host[:port][/database] or unix:///path",
   }),
   prefix = S.string { default = "candlefish:", max_length = 60, doc = "goes before every key" },
@@ -221,7 +251,11 @@ function settings.check(raw, secrets)
   errors = errors or {}
   local list, options = split_plugins(raw.plugins, errors)
   if checked then
-    local data = checked.database
+    local data, admin = checked.database, checked.admin
+    if admin and collide(admin, checked.listen) then
+      errors[#errors + 1] = { path = { "admin" }, text = ("is the address of listen (%s), too: give it another port, such as %s"):format(
+        checked.listen, '"127.0.0.1:9180", or false for none') }
+    end
     if data.sqlite == nil then
       data.sqlite = not data.postgres and assert(S.check(sqlite, {}, "lua")) or false
     end

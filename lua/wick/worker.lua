@@ -17,6 +17,18 @@ local function schema_path(one, dialect)
   return ("%s/%s/%s.sql"):format(one.folder, one.plugin.schema, dialect)
 end
 
+-- What is wrong with the file that makes a plugin's tables, or nil.
+local function schema_mistake(one, dialect)
+  local path = schema_path(one, dialect)
+  local text, why = native.read_file(path, SCHEMA_BYTES)
+  if not text then
+    return ("%s/init.lua: schema: %s: %s; it makes the tables of this plugin on %s"):format(one.folder, path, why,
+      dialect == "sqlite" and "SQLite" or "PostgreSQL")
+  end
+  local list, mistake, line = statements(text)
+  return not list and ("%s:%d: %s; the file makes the tables of plugin %s"):format(path, line, mistake, one.plugin.name) or nil
+end
+
 -- The plugins whose tables nobody could make: a text for each, which is better read now than when serving begins.
 local function without_tables(plugins, settings)
   local texts = {}
@@ -25,14 +37,7 @@ local function without_tables(plugins, settings)
   end
   local dialect = settings.database.sqlite and "sqlite" or "postgres"
   for _, one in ipairs(plugins) do
-    local text, why = true, nil
-    if one.plugin.schema then
-      text, why = native.read_file(schema_path(one, dialect), SCHEMA_BYTES)
-    end
-    if not text then
-      texts[#texts + 1] = ("%s/init.lua: schema: %s: %s; it makes the tables of this plugin on %s"):format(one.folder,
-        schema_path(one, dialect), why, dialect == "sqlite" and "SQLite" or "PostgreSQL")
-    end
+    texts[#texts + 1] = one.plugin.schema and schema_mistake(one, dialect) or nil
   end
   return texts
 end
@@ -96,7 +101,8 @@ local function schema_of(one, dialect)
   if not text then
     error(("%s: %s"):format(path, why), 0)
   end
-  return statements(text)
+  local list, mistake, line = statements(text)
+  return list or error(("%s:%d: %s"):format(path, line, mistake), 0)
 end
 
 -- All tables of one plugin, in one transaction.

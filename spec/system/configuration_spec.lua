@@ -74,6 +74,30 @@ describe("the configuration", function()
     assert.is_true(cjson.decode(run({ "check", "--json" }, "return {}").out).ok)
   end)
 
+  it("is refused with URLs that nothing could connect to, and shows no password", function()
+    local function why(setting, url)
+      local text = setting == "redis" and ("return {\n  cache = { redis = {\n    url = %q } } }"):format(url)
+        or ("return {\n  database = { postgres = {\n    primary = %q } } }"):format(url)
+      local result = run({ "check" }, text)
+      assert.equal(78, result.code, url)
+      assert.is_nil(result.err:find("hunter2", 1, true))
+      return result.err:match "/config.lua:3: [%w.]+: ([^\n]*)\n" or result.err
+    end
+    assert.equal("the port must be a number up to 65535", why("redis", "redis://host:notaport"))
+    assert.matches("^the host is missing", why("redis", "redis://"))
+    assert.matches("too long: 107 bytes", why("redis", "unix:///" .. ("x"):rep(107)))
+    assert.matches("^expected a URL that starts with redis://", why("redis", "http://h"))
+    assert.matches("^the port must be a number from 1 to 65535", why("postgres", "postgres://u:hunter2@h:99999/d"))
+    assert.matches("^the port must be a number from 1 to 65535", why("postgres", "postgres://u:hunter2@a,b:0,1/d"))
+    assert.matches("^the port must be a number from 1 to 65535", why("postgres", "postgres://h:hunter2/d"))
+    assert.matches("is not one libpq reads: invalid URI query parameter$", why("postgres", "postgres://h/d?hunter2=1"))
+    assert.matches("names a service", why("postgres", "postgres://u@/d?service=x"))
+    for _, url in ipairs { "postgres://u:p@a:1,b:65535/d", "postgres://u@a:5432,b/d", "postgresql:///d?host=/run/postgresql" } do
+      local result = run({ "check" }, ("return { database = { postgres = { primary = %q } } }"):format(url))
+      assert.equal(0, result.code, url .. result.err)
+    end
+  end)
+
   it("is refused when it is no Lua, returns nothing, or is not there", function()
     for text, words in pairs {
       ["return {\n  listen = = 1\n}"] = "config.lua:2:",
@@ -192,7 +216,15 @@ describe("the configuration", function()
       assert.matches(dir .. "/schema/postgres.sql: No such file or directory; it makes the tables of this plugin on PostgreSQL",
         result.err, 1, true)
     end
-    assert.equal(0, wick.command({ "check" }, { config = config:format('sqlite = { path = "a.db" }', dir) }).code)
+    local on_sqlite = { config = config:format('sqlite = { path = "a.db" }', dir) }
+    assert.equal(0, wick.command({ "check" }, on_sqlite).code)
+    process.write_file(dir .. "/schema/sqlite.sql", "create table if not exists marks (text text not null);\n\nselect 'it;\n")
+    for _, words in ipairs { "check", "serve" } do
+      local result = wick.command({ words }, on_sqlite)
+      assert.equal(78, result.code)
+      assert.matches(dir .. "/schema/sqlite.sql:3: a text in '...' begins here and never ends; the file makes the tables of plugin marks",
+        result.err, 1, true)
+    end
     process.run { "rm", "-rf", dir }
   end)
 

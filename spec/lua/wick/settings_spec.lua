@@ -71,6 +71,35 @@ describe("settings", function()
     assert.is_nil((settings.check { listen = false }))
   end)
 
+  it("say of an address what is wrong with it, whatever stands there", function()
+    local function why(values)
+      local _, errors = settings.check(values)
+      return errors[1].text
+    end
+    local form = 'expected false, or "address:port" such as "127.0.0.1:8080" or "[::1]:8080", or the path of a unix socket, got '
+    assert.equal(form .. "true", why { admin = true })
+    assert.equal(form .. "1", why { admin = 1 })
+    assert.equal(form .. "a table", why { admin = { listen = 1 } })
+    assert.equal(form:gsub("false, or ", ""):gsub(", got $", ""), why { admin = "x" })
+    assert.equal(form:gsub("false, or ", "") .. "false", why { listen = false })
+    assert.equal("the path of a unix socket may have 107 bytes at most, this one has 108: put it into a folder with a shorter name",
+      why { admin = "/" .. ("x"):rep(107) })
+    assert(settings.check { listen = "/" .. ("x"):rep(106) })
+  end)
+
+  it("take no address for both listeners", function()
+    for _, pair in ipairs { { "127.0.0.1:8080" }, { "/run/wick" }, { "0.0.0.0:80", "127.0.0.1:80" }, { "[::1]:80", "[::]:80" },
+      { "[::]:80", "10.0.0.1:80" }, { "127.0.0.1:9180", nil } } do
+      local _, errors = settings.check { listen = pair[1], admin = pair[2] or pair[1] }
+      local text = ('is the address of listen (%s), too: give it another port, such as "127.0.0.1:9180", or false for none'):format(pair[1])
+      assert.same({ { "admin" }, text }, { errors[1].path, errors[1].text })
+    end
+    for _, pair in ipairs { { "127.0.0.1:0", "127.0.0.1:0" }, { "127.0.0.1:80", "127.0.0.1:81" }, { "127.0.0.1:80", "127.0.0.2:80" },
+      { "0.0.0.0:80", "[::1]:80" }, { "/run/a", "/run/b" }, { "/run/a", "127.0.0.1:80" } } do
+      assert(settings.check { listen = pair[1], admin = pair[2] }, pair[1])
+    end
+  end)
+
   it("keep both ends of their bounds, each of them", function()
     local count = 0
     local function try(shape, path)

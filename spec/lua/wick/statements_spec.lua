@@ -70,9 +70,17 @@ end]]
     end
   end)
 
-  it("survives what never ends", function()
-    for _, text in ipairs { "select 'a", 'select "a', "select $$ a", "select 1 /* a", "create trigger t begin select 1;" } do
-      assert.equal(1, #statements(text), text)
+  it("refuses what never ends, with the line in which it begins", function()
+    for text, why in pairs {
+      ["select 1;\n\nselect 'it;\n"] = { "a text in '...' begins here and never ends", 3 },
+      ["select E'a\\'"] = { "a text in '...' begins here and never ends", 1 },
+      ['\nselect "a'] = { 'a text in "..." begins here and never ends', 2 },
+      ["select $x$ a $y$;"] = { "a text in $x$...$x$ begins here and never ends", 1 },
+      ["select 1 /* a"] = { "a comment in /*...*/ begins here and never ends", 1 },
+      ["select 1;\n\ncreate trigger t\nbegin select 1;"] =
+        { "a statement with begin, whose end is missing, begins here and never ends", 3 },
+    } do
+      assert.same({ nil, why[1], why[2] }, { statements(text) }, text)
     end
   end)
 end)
