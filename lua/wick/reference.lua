@@ -7,7 +7,8 @@ local settings = require "wick.settings"
 
 local reference = {}
 
-local WIDTH = 118 -- lines of the manual
+local WIDTH = 80 -- lines of the manual
+local MEANING_WIDTH = 30 -- of the column of meanings, at least; where there is less room they stand above
 
 -- The record among the choices of an any_of, since `false` is all the others have to say.
 local function record_of(shape)
@@ -205,6 +206,20 @@ local function add_prose(text, pad, lines)
   end
 end
 
+-- What a setting means, with its bounds.
+local function meaning_of(shape)
+  local notes = { bounds_of(shape), is_required(shape) and "required" or "" }
+  local note = table.concat(notes, notes[1] ~= "" and notes[2] ~= "" and "; " or "")
+  return (shape.doc or "") .. (note ~= "" and " (" .. note .. ")" or "")
+end
+
+local function add_beside(code, meaning, code_width, lines)
+  for n, line in ipairs(wrapped(meaning, WIDTH - code_width - 7)) do
+    local left = n == 1 and code or ""
+    lines[#lines + 1] = line == "" and left or left .. (" "):rep(code_width + 2 - #left) .. "-- " .. line
+  end
+end
+
 -- Settings that are no groups, one a line: names, values and meanings in columns.
 local function add_plain(fields, pad, lines)
   local name_width, code_width, codes = 0, 0, {}
@@ -216,12 +231,12 @@ local function add_plain(fields, pad, lines)
     code_width = math.max(code_width, #codes[i])
   end
   for i, entry in ipairs(fields) do
-    local notes = { bounds_of(entry.shape), is_required(entry.shape) and "required" or "" }
-    local note = table.concat(notes, notes[1] ~= "" and notes[2] ~= "" and "; " or "")
-    local doc = (entry.shape.doc or "") .. (note ~= "" and " (" .. note .. ")" or "")
-    for n, line in ipairs(wrapped(doc, WIDTH - code_width - 6)) do
-      local code = n == 1 and codes[i] or ""
-      lines[#lines + 1] = line == "" and code or code .. (" "):rep(code_width + 2 - #code) .. "-- " .. line
+    local meaning = meaning_of(entry.shape)
+    if WIDTH - code_width - 7 >= MEANING_WIDTH then
+      add_beside(codes[i], meaning, code_width, lines)
+    else
+      add_prose(meaning, pad, lines)
+      lines[#lines + 1] = codes[i]
     end
   end
 end

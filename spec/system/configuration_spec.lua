@@ -229,7 +229,8 @@ describe("the configuration", function()
   end)
 
   it("fits into 80 columns where it explains itself", function()
-    for _, words in ipairs { "--help", "serve --help", "check --help", "routes --help", "config --help", "pool --help" } do
+    for _, words in ipairs { "--help", "serve --help", "check --help", "routes --help", "config --help", "pool --help", "config manual",
+      "routes" } do
       local result = process.run { "sh", "-c", wick.binary() .. " " .. words }
       assert.equal(0, result.code)
       for line in result.out:gmatch "[^\n]+" do assert.is_true(#line <= 80, line) end
@@ -247,8 +248,12 @@ describe("the configuration", function()
     local result = wick.command({ "routes", "--config", dir .. "/config.lua" })
     assert.equal(0, result.code, result.err)
     assert.is_truthy(result.out:find("GET +/small/{id:uuid} +small_get +90s"), result.out)
+    assert.is_truthy(result.out:find("\nGET     /small/{id:uuid}  small_get", 1, true), result.out)
     local routes = cjson.decode(wick.command({ "routes", "--json", "--config", dir .. "/config.lua" }).out)
     assert.equal(2, #routes)
+    process.write_file(dir .. "/plugins/small/init.lua", (plugin:gsub("/small/{id:uuid}", "/" .. ("x"):rep(70))))
+    result = wick.command({ "routes", "--config", dir .. "/config.lua" })
+    assert.is_truthy(result.out:find("\nGET    /" .. ("x"):rep(70) .. "\n" .. (" "):rep(60) .. "small_get 90s   -\n", 1, true), result.out)
     assert.equal("small", routes[1].plugin)
     process.run { "rm", "-rf", dir }
   end)

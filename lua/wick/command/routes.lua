@@ -23,12 +23,36 @@ local function rows_of(plugins)
   return rows
 end
 
-local function widest(rows, field, least)
-  local width = least
-  for _, row in ipairs(rows) do
-    width = math.max(width, #(row[field] or ""))
+local WIDTH = 80
+local COLUMNS = { "method", "path", "name", "cache", "auth" }
+
+-- The width of each column, and of the gaps between: 2, or 1 where the lines would be longer than WIDTH. Where that is not enough
+-- the column of paths gets what the others leave, and a path that is longer has a line of its own.
+local function layout(rows)
+  local widths, sum = {}, 0
+  for _, column in ipairs(COLUMNS) do
+    widths[column] = #column
+    for _, row in ipairs(rows) do
+      widths[column] = math.max(widths[column], #(row[column] or "-"))
+    end
+    sum = sum + widths[column]
   end
-  return width
+  local gap = sum + 2 * (#COLUMNS - 1) <= WIDTH and 2 or 1
+  local over = sum + gap * (#COLUMNS - 1) - WIDTH
+  widths.path = over > 0 and math.max(widths.path - over, #"path") or widths.path
+  return widths, gap
+end
+
+local function line_of(row, widths, gap)
+  local cells = {}
+  for i, column in ipairs(COLUMNS) do
+    local text = row[column] or "-"
+    cells[i] = text .. (" "):rep(widths[column] - #text)
+    if column == "path" and #text > widths.path then
+      cells[i] = text .. "\n" .. (" "):rep(widths.method + gap + widths.path)
+    end
+  end
+  return (table.concat(cells, (" "):rep(gap)):gsub(" +$", ""))
 end
 
 return {
@@ -43,10 +67,11 @@ return {
       command.say(native.json.encode(native.json.array(rows)))
       return command.OK
     end
-    local format = ("%%-6s  %%-%ds  %%-%ds  %%-5s  %%s"):format(widest(rows, "path", 4), widest(rows, "name", 4))
-    command.say((format:format("METHOD", "PATH", "NAME", "CACHE", "AUTH"):gsub("%s+$", "")))
+    local widths, gap = layout(rows)
+    local head = { method = "METHOD", path = "PATH", name = "NAME", cache = "CACHE", auth = "AUTH" }
+    command.say("%s", line_of(head, widths, gap))
     for _, row in ipairs(rows) do
-      command.say((format:format(row.method, row.path, row.name, row.cache or "-", row.auth or "-"):gsub("%s+$", "")))
+      command.say("%s", line_of(row, widths, gap))
     end
     return command.OK
   end,
