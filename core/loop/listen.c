@@ -47,7 +47,7 @@ static void log_trouble(struct stream_listener *listener, int error)
     if (now_ms < listener->log_after_ms)
         return;
     listener->log_after_ms = now_ms + LOG_EVERY_MS;
-    log_line(LOG_ERROR, "connections refused: raise the limit of open files (ulimit -n) or lower the connection limits",
+    log_line(LOG_ERROR, "connections refused: raise the limit of open files (ulimit -n) or lower http.connections_max",
              LOG_INT("port", listener->port), LOG_TEXT("error", strerror(error)), LOG_INT("closed", listener->shed));
     listener->shed = 0;
 }

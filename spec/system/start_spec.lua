@@ -77,6 +77,18 @@ describe("starting", function()
     assert.is_truthy(log:find("first stopped", 1, true))
   end)
 
+  it("says what to raise when the limit of open files is too low for it", function()
+    for _, limit in ipairs { 14, 18, 22, 26 } do
+      local server = wick.start {
+        wait = false, config = { workers = 2 }, under = { "sh", "-c", ('ulimit -n %d; exec "$@"'):format(limit), "sh" },
+      }
+      server.process:wait()
+      assert.not_equal(0, server.process.code)
+      assert.matches(('msg="cannot start" why=.* fix="raise the limit of open files, which is %d and reached %%(ulimit %%-n'):format(limit),
+        server:log())
+    end
+  end)
+
   it("makes the first administrator, once, in a database without users", function()
     local top = require("luv").cwd()
     local server = wick.start {
