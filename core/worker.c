@@ -308,6 +308,8 @@ static void on_plugins_stopped(void *arg, enum fail fail, const char *why);
 static void drain(void *arg)
 {
     struct worker *worker = arg;
+    if (worker->vm)
+        script_vm_hurry(worker->vm, worker->drain_ms);
     if (!worker->server)
         on_server_closed(worker);
     else

@@ -383,7 +383,8 @@ void postgres_pool_upkeep(struct postgres_lane *lane)
 bool postgres_pool_is_ready(struct postgres_pool *pool, char *why, size_t why_bytes)
 {
     postgres_pool_lock(pool);
-    bool is_ready = pool->total > pool->opening;
+    bool is_asleep = pool->settings->min_size == 0 && postgres_opening_breaker(pool, clock_mono_ms()) == BREAKER_CLOSED;
+    bool is_ready = pool->total > pool->opening || is_asleep; /* who asks for the first connection gets one */
     if (!is_ready)
         snprintf(why, why_bytes, "%s", pool->error.text[0] ? pool->error.text : "no database connection yet");
     postgres_pool_unlock(pool);

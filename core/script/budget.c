@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "script/state.h"
 
-enum { PACE_FIRST = 100, PACE_MOST = 100000, PACE_NS = 100000 };
+enum { PACE_FIRST = 100, PACE_MOST = 100000, PACE_NS = 100000, HURRY_MS = 50 };
 
 static void hook(lua_State *L, lua_Debug *ar);
 
@@ -140,6 +140,13 @@ void budget_settle(struct task *task) { task->spent = false; }
 
 /* --- its end ------------------------------------------------------------------------------------------------------ */
 
+/* What is still under way when a drain is over is not given a whole budget each to compute on. */
+static unsigned budget_ms(const struct script_vm *vm)
+{
+    bool hurries = vm->hurry_ns && clock_mono_ns() >= vm->hurry_ns;
+    return hurries && vm->cpu_ms > HURRY_MS ? HURRY_MS : vm->cpu_ms;
+}
+
 static bool is_spent(struct task *task)
 {
     if (task->spent)
@@ -147,7 +154,7 @@ static bool is_spent(struct task *task)
     uint64_t now_ns = clock_thread_cpu_ns();
     if (!task->hook_cpu_ns)
         task->hook_cpu_ns = now_ns;
-    return now_ns - task->hook_cpu_ns >= task->vm->cpu_ms * UINT64_C(1000000);
+    return now_ns - task->hook_cpu_ns >= budget_ms(task->vm) * UINT64_C(1000000);
 }
 
 /* True where it is spent, from now on with a hook at each instruction. */
@@ -166,7 +173,7 @@ static bool has_spent(lua_State *L)
 static void end_spent(lua_State *L)
 {
     if (has_spent(L))
-        luaL_error(L, "used its CPU budget of %d ms between two waits", (int)task_of(L)->vm->cpu_ms);
+        luaL_error(L, "used its CPU budget of %d ms between two waits", (int)budget_ms(task_of(L)->vm));
 }
 
 static void hook(lua_State *L, lua_Debug *ar)

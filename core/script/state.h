@@ -50,6 +50,7 @@ struct script_vm {
     struct list reads, lost_reads;                    /* idle and lost cache operations, see bind_cache.c */
     unsigned idle_count, running_count, tasks_max;
     unsigned cpu_ms;                                  /* of Lua between two waits */
+    uint64_t hurry_ns;                                /* from then on (monotonic) it is 50 ms at most; 0: never */
     struct budget budget;
     bool load_is_over;                                /* the command has used its CPU time up, and somebody was told */
     uint64_t load_began_ns;                           /* CPU time of the thread when a command began */

@@ -184,6 +184,11 @@ enum fail script_vm_open(const struct script_services *services, struct script_v
     return FAIL_OK;
 }
 
+void script_vm_hurry(struct script_vm *vm, unsigned after_ms)
+{
+    vm->hurry_ns = clock_mono_ns() + after_ms * UINT64_C(1000000);
+}
+
 /* The wait is counted in rounds: one in which Lua computes is one, however long it takes, so that those who wait get their turns after
  * it. What a task may compute is bounded by its budget. */
 static bool no_task_runs(struct script_vm *vm)

@@ -27,6 +27,8 @@ struct script_hooks {               /* what commands may ask the program for */
 };
 
 MUST_USE enum fail script_vm_open(const struct script_services *services, struct script_vm **out, char *why, size_t why_bytes);
+/* From so many ms on nothing computes for longer than a moment between two waits: what is left then is to end. */
+void script_vm_hurry(struct script_vm *vm, unsigned after_ms);
 /* Cancels all tasks, runs their close variables, frees everything. */
 void script_vm_close(struct script_vm *vm);                  /* NULL is fine */
 

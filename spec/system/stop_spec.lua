@@ -119,6 +119,20 @@ describe("a stop", function()
     assert.equal(0, code, log)
   end)
 
+  it("takes no whole budget of each handler that computes on when the drain is over", function()
+    start(1, "5s")
+    local conns = {}
+    for i = 1, 6 do
+      conns[i] = assert(server:connect())
+      conns[i]:send(http.format("GET", "/loop_when_cut"))
+    end
+    process.sleep_ms(300) -- they nap, and are cut in a moment
+    local begin_ms = process.now_ms()
+    ends_well()
+    assert.is_true(process.now_ms() - begin_ms < 12000)
+    for _, conn in ipairs(conns) do conn:close() end
+  end)
+
   it("waits for those behind a shield also when another handler has computed for all that time", function()
     start(1, "3500ms")
     assert.is_truthy(process.eventually(function()

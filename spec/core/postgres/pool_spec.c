@@ -482,6 +482,27 @@ static void without_a_server_it_opens_and_calls_fail_fast(void **state)
     assert_non_null(strstr(why, "refused"));
 }
 
+static void a_pool_that_keeps_none_is_ready_until_none_can_be_had(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    char why[256] = "";
+    settings.min_size = 0;
+    open_world_with(settings);
+    turn(50);
+    assert_true(world.engine->ops->is_ready(world.engine, why, sizeof why));
+    close_world(NULL);
+    settings.conninfo = "postgres://wick:wick@127.0.0.1:1/wick";
+    open_world_with(settings);
+    struct asked asked;
+    for (int i = 0; i < 5; i++) {
+        ask(&asked, "select 1", true);
+        expect_error(&asked, FAIL_REFUSED, "08001");
+    }
+    assert_false(world.engine->ops->is_ready(world.engine, why, sizeof why));
+}
+
 static void a_name_without_an_address_is_said_so(void **state)
 {
     (void)state;
@@ -754,6 +775,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(its_size_is_found_by_trying, set_up, close_world),
         cmocka_unit_test_setup_teardown(quick_reads_share_a_connection_unless_they_go_alone, set_up, close_world),
         cmocka_unit_test_setup_teardown(without_a_server_it_opens_and_calls_fail_fast, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_pool_that_keeps_none_is_ready_until_none_can_be_had, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_name_without_an_address_is_said_so, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_name_with_an_address_is_connected_to, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_wrong_password_fails_clearly_and_does_not_storm, set_up, close_world),
