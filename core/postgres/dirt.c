@@ -9,6 +9,8 @@
 
 #include "sql/statement.h"
 
+#include <string.h>
+
 struct words {
     struct str text;
     size_t at;
@@ -60,18 +62,24 @@ static bool makes_temporary(struct words words)
     return false;
 }
 
-/* Behind set_config: is its last argument the word true, so that the setting ends with the transaction? */
+/* Behind set_config: is its last argument the word true and nothing else (not true), so that the setting ends with the transaction? */
 static bool is_local_setting(struct words words)
 {
-    struct str before = STR_NONE;
+    struct str before = STR_NONE, comma = STR_NONE;
     unsigned depth = 0;
-    for (struct str token; (token = next(&words)).len; before = token) {
+    for (struct str token; (token = next(&words)).len; comma = before, before = token) {
         if (str_is(token, STR("(")))
             depth++;
         else if (str_is(token, STR(")")) && (depth == 0 || --depth == 0))
-            return is(before, "true");
+            return is(before, "true") && str_is(comma, STR(","));
     }
     return false;
+}
+
+/* U&"set\005fconfig" says a name in a way that only the server reads. */
+static bool is_escaped(struct str token)
+{
+    return is(token, "uescape") || (token.len && token.data[0] == '"' && memchr(token.data, '\\', token.len));
 }
 
 static unsigned dirt_of_verb(struct str verb, struct words *words)
@@ -89,17 +97,25 @@ static unsigned dirt_of_verb(struct str verb, struct words *words)
     return 0;
 }
 
-static unsigned dirt_of_word(struct str token, const struct words *words, bool declares)
+/* What is before it in the same text, and changes what a word means. */
+struct before {
+    bool declares, updates;
+};
+
+static unsigned dirt_of_word(struct str token, const struct words *words, struct before before)
 {
     static const char *const locks[] = { "pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock",
                                          "pg_try_advisory_lock_shared" };
-    if (is_name(token, "pg_temp")) /* a table there is temporary, whatever CREATE calls it */
+    if (is_name(token, "pg_temp") || is_escaped(token)) /* a table there is temporary, whatever CREATE calls it */
+        return POSTGRES_DIRT_STATE;
+    if (before.updates && is_name(token, "pg_settings")) /* an UPDATE of that view is a SET */
         return POSTGRES_DIRT_STATE;
     if (is_name(token, "set_config"))
         return is_local_setting(*words) ? 0 : POSTGRES_DIRT_STATE;
-    if (is_one_of(token, locks, sizeof locks / sizeof *locks) || (declares && is(token, "hold")))
+    if (is_one_of(token, locks, sizeof locks / sizeof *locks) || (before.declares && is(token, "hold")))
         return POSTGRES_DIRT_STATE;
-    return is(token, "into") && makes_temporary(*words) ? POSTGRES_DIRT_STATE : 0;
+    bool makes = is(token, "into") || is(token, "create"); /* EXPLAIN ANALYZE CREATE .. AS does create */
+    return makes && makes_temporary(*words) ? POSTGRES_DIRT_STATE : 0;
 }
 
 unsigned postgres_dirt_of(struct str text)
@@ -107,8 +123,8 @@ unsigned postgres_dirt_of(struct str text)
     struct words words = { .text = text };
     struct str verb = next(&words);
     unsigned dirt = dirt_of_verb(verb, &words);
-    bool declares = is(verb, "declare");
-    for (struct str token; (token = next(&words)).len;)
-        dirt |= dirt_of_word(token, &words, declares);
+    struct before before = { .declares = is(verb, "declare"), .updates = is(verb, "update") };
+    for (struct str token; (token = next(&words)).len; before.updates |= is(token, "update"))
+        dirt |= dirt_of_word(token, &words, before);
     return dirt;
 }

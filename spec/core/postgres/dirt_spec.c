@@ -27,6 +27,10 @@ static void what_ends_with_the_transaction_is_clean(void **state)
         "unlisten *",
         "notify a, 'b'",
         "select $$ listen $$",
+        "select setting from pg_settings where name = 'a'",
+        "update settings set value = 1",
+        "explain analyze select 1",
+        "select \"a b\" from t",
     };
     for (size_t i = 0; i < COUNT_OF(clean); i++)
         if (postgres_dirt_of(str_of(clean[i])))
@@ -56,6 +60,14 @@ static void what_stays_is_dirt(void **state)
         "declare c cursor with hold for select 1",
         "create table pg_temp.t(i int)",
         "select 1 as i into \"pg_temp\".t",
+        "select set_config('a.b', 'c', not true)",
+        "select set_config('a.b', 'c', $1 and true)",
+        "update pg_settings set setting = 'a' where name = 'search_path'",
+        "with x as (update pg_catalog.pg_settings set setting = $1 where name = $2 returning 1) select * from x",
+        "explain analyze create temp table t as select 1",
+        "explain (analyze, verbose) create temporary table t as select 1",
+        "select U&\"set\\005fconfig\"('a.b', 'c', false)",
+        "select U&\"set!005fconfig\" uescape '!' ('a.b', 'c', false)",
     };
     for (size_t i = 0; i < COUNT_OF(dirty); i++)
         if (postgres_dirt_of(str_of(dirty[i])) != POSTGRES_DIRT_STATE)
@@ -91,6 +103,10 @@ static void the_next_user_finds_nothing(void **state)
     assert_string_equal(run("select coalesce(to_regclass('dirt_spec')::text, '')"), "");
     run("do $$ begin perform set_config('app.tenant', 'alice', false); end $$");
     assert_string_equal(run("select coalesce(current_setting('app.tenant', true), '')"), "");
+    run("update pg_settings set setting = 'pg_catalog' where name = 'search_path'");
+    assert_string_equal(run("select current_setting('search_path')"), "\"$user\", public");
+    run("explain analyze create temp table dirt_spec as select 1");
+    assert_string_equal(run("select coalesce(to_regclass('dirt_spec')::text, '')"), "");
     run("select pg_advisory_lock(4242)");
     run("select 1");
     assert_int_equal(outside_int("select count(*) from pg_locks where locktype = 'advisory' and objid = 4242"), 0);
