@@ -125,6 +125,7 @@ static struct postgres_prepared *add_entry(struct postgres_prepared_cache *cache
     prepared->scope = scope;
     prepared->renewal = renewals_of(cache);
     prepared->effect = effect_of(text);
+    prepared->moves_transaction = sql_verb_is_transaction(sql_statement_verb(text, SQL_POSTGRES));
     prepared->len = text.len;
     memcpy(prepared->text, text.data, text.len);
     prepared->dirt = postgres_dirt_of(text);

@@ -42,6 +42,7 @@ struct postgres_prepared {
     uint64_t hash, scope;
     unsigned renewal;                    /* of the pool when it was made */
     enum postgres_effect effect;
+    bool moves_transaction;              /* BEGIN, COMMIT and their like: for sessions */
     unsigned uses;                       /* steps in flight that name it */
     bool is_sent, is_dropped;            /* dropped: out of the cache, freed when uses reaches 0 */
     char name[POSTGRES_NAME_BYTES];

@@ -157,6 +157,18 @@ static bool is_sendable(struct sql_call *call)
     return false;
 }
 
+/* BEGIN of a call that stands alone would be rolled back behind its back, with what comes behind it in a pipeline; COMMIT in a pipeline
+ * would tear it in two; and where nothing is open neither does anything. */
+static bool is_out_of_place(struct sql_call *call, const struct postgres_prepared *prepared)
+{
+    if (!prepared->moves_transaction || postgres_call_state(call) == POSTGRES_CALL_SESSION)
+        return false;
+    sql_error_set(&call->error, "25001",
+                  "a transaction needs a session: this would end with the statement, or tear a pipeline apart; use "
+                  "cx.db:begin or cx.db:transaction");
+    return true;
+}
+
 /* What found a stale plan once is prepared in the very unit that runs it: nobody can change a table in between. */
 static struct postgres_prepared *find_prepared(struct postgres_connection *connection, const struct sql_call *call,
                                                uint64_t hash)
@@ -183,6 +195,8 @@ enum fail postgres_query_add(struct postgres_connection *connection, struct sql_
     struct postgres_prepared *prepared = has_room(connection) ? find_prepared(connection, call, hash) : NULL;
     if (!prepared)
         return FAIL_NOMEM;
+    if (is_out_of_place(call, prepared))
+        return FAIL_SQL;
     if (connection->is_pooled && postgres_pooler_forbids(call->text, prepared->dirt, &call->error))
         return FAIL_SQL;
     if (!prepared->is_sent && !is_sendable(call)) {

@@ -297,6 +297,29 @@ static void an_atomic_pipeline_happens_whole_or_not_at_all(void **state)
     assert_string_equal(run("select count(*) from query_spec"), "2");
 }
 
+static void a_transaction_within_an_atomic_pipeline_takes_it_down(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    static const char *const texts[] = { "begin", "commit", "rollback" };
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        struct asked asked[3] = { 0 };
+        prepare_call(&asked[0], "insert into query_spec values (1, 'one')", 0);
+        prepare_call(&asked[1], texts[i], 0);
+        prepare_call(&asked[2], "insert into query_spec values (2, 'two')", 0);
+        struct sql_call *calls[] = { &asked[0].call, &asked[1].call, &asked[2].call };
+        sql_run_many(world.engine, calls, 3, /* atomic= */ true);
+        for (size_t j = 0; j < COUNT_OF(calls); j++)
+            wait_for(&asked[j]);
+        expect_ok(&asked[0]);
+        drop_rows(&asked[0]);
+        expect_error(&asked[1], FAIL_SQL, "25001");
+        expect_error(&asked[2], FAIL_SQL, "25P02");
+        assert_string_equal(run("select count(*) from query_spec"), "0");
+    }
+}
+
 static void without_atomic_each_step_stands_for_itself(void **state)
 {
     (void)state;
@@ -437,6 +460,7 @@ int main(void)
                                         set_up, close_world),
         cmocka_unit_test_setup_teardown(errors_name_sqlstate_and_constraint, set_up, close_world),
         cmocka_unit_test_setup_teardown(an_atomic_pipeline_happens_whole_or_not_at_all, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_transaction_within_an_atomic_pipeline_takes_it_down, set_up, close_world),
         cmocka_unit_test_setup_teardown(without_atomic_each_step_stands_for_itself, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_value_that_cannot_be_sent_takes_its_atomic_pipeline_down, set_up,
                                         close_world),

@@ -249,15 +249,21 @@ static void settings_of_one_session_do_not_reach_the_next(void **state)
     }
 }
 
-static void an_autocommit_begin_is_rolled_back(void **state)
+/* It would be rolled back as soon as its connection is given back, and what follows would be on its own. */
+static void a_transaction_outside_of_a_session_is_refused(void **state)
 {
     (void)state;
     if (!needs_server())
         skip();
-    run("begin");
+    static const char *const texts[] = { "begin", "START TRANSACTION", "commit", "end", "rollback", "savepoint a" };
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        struct asked asked = { .is_done = false };
+        ask(&asked, texts[i], false);
+        expect_error(&asked, FAIL_SQL, "25001");
+    }
+    assert_int_equal(outside_int("select count(*) from pg_stat_activity where state like 'idle in%' and " OURS), 0);
     run("insert into session_spec values (7)");
-    turn_until(1000, outside_int("select count(*) from pg_stat_activity where state like 'idle in%' and " OURS) == 0);
-    assert_int_equal(count(), 1); /* on its own */
+    assert_int_equal(count(), 1);
 }
 
 static void a_lost_commit_is_looked_up_and_its_session_is_over(void **state)
@@ -297,7 +303,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_deadline_in_a_session_fails_its_transaction_only, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_session_that_sends_nothing_is_rolled_back, set_up_impatient, close_world),
         cmocka_unit_test_setup_teardown(settings_of_one_session_do_not_reach_the_next, set_up, close_world),
-        cmocka_unit_test_setup_teardown(an_autocommit_begin_is_rolled_back, set_up, close_world),
+        cmocka_unit_test_setup_teardown(a_transaction_outside_of_a_session_is_refused, set_up, close_world),
         cmocka_unit_test_setup_teardown(a_lost_commit_is_looked_up_and_its_session_is_over, set_up, close_world),
         cmocka_unit_test(everything_is_given_back),
     };
