@@ -78,6 +78,11 @@ void postgres_cancel_forget(struct postgres_connection *connection)
     connection->cancel_ask = NULL;
 }
 
+static void log_failure(const struct postgres_settings *settings, const char *why)
+{
+    log_line(LOG_WARN, "cannot cancel a statement", LOG_TEXT("pool", settings->name), LOG_TEXT("why", why));
+}
+
 /* --- behind a pooler ------------------------------------------------------------------------------------------ */
 
 static void on_request_done(void *arg, const char *why)
@@ -85,8 +90,7 @@ static void on_request_done(void *arg, const char *why)
     struct postgres_connection *connection = arg;
     connection->cancel_request = NULL;
     if (why)
-        log_line(LOG_WARN, "cannot cancel a statement", LOG_TEXT("pool", connection->target.settings->name),
-                 LOG_TEXT("why", why));
+        log_failure(connection->target.settings, why);
     finish(connection);
 }
 
@@ -97,8 +101,7 @@ static void send_request(struct postgres_connection *connection)
                                                    &connection->cancel_request);
     connection->is_cancelling = !fail;
     if (fail)
-        log_line(LOG_WARN, "cannot cancel a statement", LOG_TEXT("pool", connection->target.settings->name),
-                 LOG_TEXT("why", fail_text(fail)));
+        log_failure(connection->target.settings, fail_text(fail));
 }
 
 /* --- the way back --------------------------------------------------------------------------------------------- */
@@ -156,8 +159,7 @@ static void on_call(struct postgres_connection *control, struct sql_call *call, 
     if (outcome == POSTGRES_GONE) /* on_lost comes next, and asks again */
         return;
     if (call->fail)
-        log_line(LOG_WARN, "cannot cancel a statement", LOG_TEXT("pool", canceller->settings->name),
-                 LOG_TEXT("why", call->error.text));
+        log_failure(canceller->settings, call->error.text);
 }
 
 static void on_quiet(struct postgres_connection *control)

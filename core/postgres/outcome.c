@@ -56,6 +56,12 @@ static struct sql_rows *no_rows(void)
     return rows;
 }
 
+void postgres_outcome_say_unknown(struct sql_error *error)
+{
+    sql_error_set(error, "08007", "the connection was lost during COMMIT: it is not known whether it took place");
+    error->sent = true;
+}
+
 static enum fail fill(struct sql_call *commit, const char *status)
 {
     commit->error = (struct sql_error){ .sent = true };
@@ -70,8 +76,7 @@ static enum fail fill(struct sql_call *commit, const char *status)
         commit->error.again = true;
         return FAIL_SQL;
     }
-    sql_error_set(&commit->error, "08007",
-                  "the connection was lost during COMMIT: it is not known whether it took place");
+    postgres_outcome_say_unknown(&commit->error);
     return FAIL_SQL;
 }
 

@@ -11,5 +11,7 @@ struct postgres_lost_commit;
 void postgres_outcome_resolve(struct postgres_lane *lane, struct sql_call *commit, const struct postgres_xid *xid);
 /* For lane.c: the COMMIT is not waited for any longer. */
 void postgres_outcome_abandon(struct postgres_lost_commit *lost);
+/* 08007, sent: nobody knows. */
+void postgres_outcome_say_unknown(struct sql_error *error);
 
 #endif

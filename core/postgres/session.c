@@ -173,9 +173,7 @@ static bool resolve_commit(struct postgres_session *session, struct sql_call *ca
         postgres_outcome_resolve(session->lane, call, &xid);
         return true;
     }
-    sql_error_set(&call->error, "08007",
-                  "the connection was lost during COMMIT: it is not known whether it took place");
-    call->error.sent = true;
+    postgres_outcome_say_unknown(&call->error);
     return false;
 }
 
