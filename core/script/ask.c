@@ -1,7 +1,7 @@
 /* ask.c - for commands: one question to a wick that runs, over its admin listener.
  *
- * DESIGN  Blocking: a command has nothing else to do. Asking and hearing have one deadline; looking the name up and connecting take as
- *         long as the system lets them, and of several addresses the first alone is tried, for it is mostly this machine's own. The
+ * DESIGN  Blocking: a command has nothing else to do. Connecting, asking and hearing have one deadline; looking the name up takes as long
+ *         as the system lets it, and of several addresses the first alone is tried, for it is mostly this machine's own. The
  *         answer is wick's, so it has a length and is never chunked; what looks otherwise is refused.
  * Path:   lua/wick/command/pool > [script/ask] > serve/admin of another process
  */
@@ -35,32 +35,42 @@ static bool wait_for(struct ask *ask, short events)
     return ready > 0;
 }
 
-static int connect_unix(const char *path)
+/* Waits until the connection is there, or was refused. */
+static bool end_connect(struct ask *ask)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    if (strlen(path) >= sizeof address.sun_path)
-        return -1;
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return -1;
+    int error = 0;
+    socklen_t len = sizeof error;
+    return wait_for(ask, POLLOUT) && getsockopt(ask->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0;
 }
 
-static int connect_tcp(const char *host, const char *port)
+static void connect_to(struct ask *ask, const struct sockaddr *address, socklen_t len)
+{
+    ask->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool is_there = ask->fd >= 0 && (connect(ask->fd, address, len) == 0 || (errno == EINPROGRESS && end_connect(ask)));
+    if (!is_there && !ask->why) /* EAGAIN: a unix socket with more callers than it keeps */
+        ask->why = errno == EAGAIN ? "it has too many callers" : "nobody listens there";
+}
+
+static void connect_unix(struct ask *ask, const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    if (strlen(path) >= sizeof address.sun_path) {
+        ask->why = "the path of its socket is too long";
+        return;
+    }
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    connect_to(ask, (struct sockaddr *)&address, sizeof address);
+}
+
+static void connect_tcp(struct ask *ask, const char *host, const char *port)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
-    if (getaddrinfo(host, port, &hints, &found) != 0)
-        return -1;
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen) != 0) {
-        close(fd);
-        fd = -1;
+    if (getaddrinfo(host, port, &hints, &found) != 0) {
+        ask->why = "its host has no address";
+        return;
     }
+    connect_to(ask, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
-    return fd;
 }
 
 static bool send_all(struct ask *ask, const char *text, size_t len)
@@ -126,15 +136,16 @@ static int push_answer(lua_State *L, struct ask *ask)
 int script_ask(lua_State *L)
 {
     const char *host = luaL_checkstring(L, 1), *port = luaL_optstring(L, 2, ""), *path = luaL_checkstring(L, 3);
-    struct ask ask = { .end_ms = clock_mono_ms() + ASK_MS };
+    struct ask ask = { .fd = -1, .end_ms = clock_mono_ms() + ASK_MS };
     char request[512];
     int len = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: wick\r\nConnection: close\r\n\r\n", path);
     luaL_argcheck(L, len > 0 && len < (int)sizeof request, 3, "too long");
     buf_init(&ask.answer, MEM_SCRIPT, ANSWER_BYTES_MAX);
-    ask.fd = host[0] == '/' ? connect_unix(host) : connect_tcp(host, port);
-    if (ask.fd < 0)
-        ask.why = "nobody listens there";
-    else if (send_all(&ask, request, (size_t)len))
+    if (host[0] == '/')
+        connect_unix(&ask, host);
+    else
+        connect_tcp(&ask, host, port);
+    if (!ask.why && send_all(&ask, request, (size_t)len))
         (void)read_all(&ask);
     if (ask.fd >= 0)
         close(ask.fd);

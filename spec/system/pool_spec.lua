@@ -1,5 +1,6 @@
 -- What routes say of their statements, seen from outside: which of them share a commit.
 
+local socket = require "socket"
 local cjson = require "cjson"
 local wick = require "spec.support.wick"
 local servers = require "spec.support.servers"
@@ -202,6 +203,25 @@ describe("a route with group = true", function()
   it("is said not to be there when it is not", function()
     local other = process.run { wick.binary(), "pool", "--config", "spec/support/nowhere.lua" }
     assert.equal(78, other.code)
+  end)
+
+  it("is waited for no longer than 5 s, also where nobody takes the call", function()
+    local full, callers = assert(socket.bind("127.0.0.1", 0, 0)), {}
+    local _, port = full:getsockname()
+    for i = 1, 8 do                                              -- more than it keeps, so a SYN is not answered any more
+      callers[i] = socket.tcp()
+      callers[i]:settimeout(0)
+      callers[i]:connect("127.0.0.1", port)
+    end
+    local path = process.temp_dir() .. "/config.lua"
+    process.write_file(path, ('return { admin = "127.0.0.1:%d" }\n'):format(port))
+    local since = process.now_ms()
+    local other = process.run({ wick.binary(), "pool", "--config", path }, { timeout_ms = process.slow(20000) })
+    assert.is_true(process.now_ms() - since < process.slow(8000))
+    assert.equal(1, other.code)
+    assert.matches("no answer in time", other.err)
+    for _, one in ipairs(callers) do one:close() end
+    full:close()
   end)
 
   it("gives each request the answer that is its own", function()
