@@ -50,7 +50,8 @@ static void on_asked(struct sql_call *call)
     sizing->is_asking = false;
     if (call->fail == FAIL_OK && call->rows->row_count == 1) {
         int64_t connections = sql_rows_cell(call->rows, 0, 0).integer;
-        sizing->share = (unsigned)(connections * pool->settings->share_percent / 100);
+        int64_t share = connections * pool->settings->share_percent / 100;
+        sizing->share = share > 1 ? (unsigned)share : 1; /* 0 says that it is not known */
     }
     sql_rows_free(call->rows);
     call->rows = NULL;
