@@ -2,7 +2,7 @@
  *
  * DESIGN  The words of the command line are run once more, with a hook in the place of serving: so the same checks are made as at the start,
  *         plugins included, and their mistakes are written as they are there. On the main thread, which serves nobody.
- *         Only sizes and times of the PostgreSQL pool change; a whole new VM for each worker is for later.
+ *         Only sizes and times of the PostgreSQL pool change, and its password; a whole new VM for each worker is for later.
  * Path:   app > [reload] > script/vm > [reload] > database
  */
 #include "reload.h"

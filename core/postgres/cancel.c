@@ -159,7 +159,7 @@ static void on_call(struct postgres_connection *control, struct sql_call *call, 
     if (outcome == POSTGRES_GONE) /* on_lost comes next, and asks again */
         return;
     if (call->fail)
-        log_failure(canceller->settings, call->error.text);
+        log_failure(*canceller->settings, call->error.text);
 }
 
 static void on_quiet(struct postgres_connection *control)
@@ -191,7 +191,7 @@ static void on_open(struct postgres_connection *control, bool is_open)
         go_on(canceller);
         return;
     }
-    log_line(LOG_WARN, "no control connection to cancel statements with", LOG_TEXT("pool", canceller->settings->name),
+    log_line(LOG_WARN, "no control connection to cancel statements with", LOG_TEXT("pool", (*canceller->settings)->name),
              LOG_TEXT("why", control->error.text));
     close_control(canceller);
     start_timer(canceller, POSTGRES_CONTROL_RETRY_MS);
@@ -199,7 +199,7 @@ static void on_open(struct postgres_connection *control, bool is_open)
 
 static void open_control(struct postgres_canceller *canceller)
 {
-    enum fail fail = postgres_connection_open(canceller->loop, canceller->settings, "wick control", on_open, canceller,
+    enum fail fail = postgres_connection_open(canceller->loop, *canceller->settings, "wick control", on_open, canceller,
                                               &canceller->control);
     if (fail) {
         start_timer(canceller, POSTGRES_CONTROL_RETRY_MS);
@@ -257,7 +257,7 @@ static void go_on(struct postgres_canceller *canceller)
 }
 
 void postgres_canceller_init(struct postgres_canceller *canceller, struct loop *loop,
-                             struct postgres_settings *settings)
+                             struct postgres_settings *_Atomic *settings)
 {
     *canceller = (struct postgres_canceller){ .loop = loop, .settings = settings };
     list_init(&canceller->waiting);

@@ -26,7 +26,7 @@ enum postgres_cancel_outcome { POSTGRES_CANCEL_ENDED, POSTGRES_CANCEL_LOST, POST
 /* Of the pool. It lives on one loop, and is asked from all. */
 struct postgres_canceller {
     struct loop *loop;
-    struct postgres_settings *settings;
+    struct postgres_settings *_Atomic *settings; /* the pool's newest */
     struct postgres_connection *control;
     struct list waiting;                   /* of struct postgres_cancel_ask */
     struct postgres_cancel_ask *current;   /* is being asked for; NULL: nothing is */
@@ -36,7 +36,8 @@ struct postgres_canceller {
     bool is_over;
 };
 
-void postgres_canceller_init(struct postgres_canceller *canceller, struct loop *loop, struct postgres_settings *settings);
+void postgres_canceller_init(struct postgres_canceller *canceller, struct loop *loop,
+                             struct postgres_settings *_Atomic *settings);
 /* On its loop: what is asked for now, and from now on, is answered without a word to the server. */
 void postgres_canceller_end(struct postgres_canceller *canceller);
 

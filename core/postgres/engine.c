@@ -149,7 +149,7 @@ static const struct sql_engine_ops ops = {
 
 static void start_lanes(struct postgres_engine *engine, struct loop *const *loops)
 {
-    postgres_canceller_init(&engine->pool.canceller, loops[0], engine->pool.settings);
+    postgres_canceller_init(&engine->pool.canceller, loops[0], &engine->pool.settings);
     for (unsigned i = 0; i < engine->pool.lane_count; i++)
         postgres_lane_init(&engine->lanes[i], &engine->pool, loops[i]);
     for (unsigned i = 0; i < engine->pool.lane_count; i++) {
@@ -193,7 +193,12 @@ enum fail postgres_engine_apply(struct sql_engine *base, const struct postgres_s
     struct postgres_engine *engine = (struct postgres_engine *)base;
     struct postgres_settings *copy = NULL;
     struct postgres_settings changed = *settings;
-    changed.conninfo = engine->pool.settings->conninfo;
+    if (!postgres_settings_lead_to_one(settings->conninfo, engine->pool.settings->conninfo)) {
+        snprintf(why, why_bytes,
+                 "database.postgres.primary differs in more than its password: another server, database or user is "
+                 "taken at the start only; restart");
+        return FAIL_INVALID;
+    }
     changed.name = engine->pool.settings->name;
     changed.application_name = engine->pool.settings->application_name;
     enum fail fail = postgres_settings_copy(&changed, &copy, why, why_bytes);

@@ -106,6 +106,26 @@ enum fail postgres_settings_check_url(const char *conninfo, char *why, size_t wh
     return FAIL_INVALID;
 }
 
+/* libpq gives all that it knows, in one order. */
+static bool is_same_but_password(const PQconninfoOption *one, const PQconninfoOption *other)
+{
+    for (; one->keyword && other->keyword; one++, other++) {
+        bool is_secret = strcmp(one->keyword, "password") == 0 || strcmp(one->keyword, "sslpassword") == 0;
+        if (!is_secret && strcmp(one->val ? one->val : "", other->val ? other->val : "") != 0)
+            return false;
+    }
+    return true;
+}
+
+bool postgres_settings_lead_to_one(const char *one, const char *other)
+{
+    PQconninfoOption *options = PQconninfoParse(one, NULL), *others = PQconninfoParse(other, NULL);
+    bool is_same = options && others && is_same_but_password(options, others);
+    PQconninfoFree(options);
+    PQconninfoFree(others);
+    return is_same;
+}
+
 static enum fail check_sizes(const struct postgres_settings *settings, char *why, size_t why_bytes)
 {
     if (settings->max_size == 0) {

@@ -45,6 +45,8 @@ MUST_USE enum fail postgres_settings_check_url(const char *conninfo, char *why, 
 /* A checked copy with one reference, for any thread to hold and release. FAIL_INVALID with `why` in words: libpq's, or about the sizes. */
 MUST_USE enum fail postgres_settings_copy(const struct postgres_settings *settings, struct postgres_settings **out, char *why,
                                           size_t why_bytes);
+/* Two connection strings that differ in their passwords at most. False, too, where libpq does not read one of them. */
+bool postgres_settings_lead_to_one(const char *one, const char *other);
 struct postgres_settings *postgres_settings_hold(struct postgres_settings *settings);
 void postgres_settings_release(struct postgres_settings *settings);   /* NULL is fine */
 
