@@ -121,10 +121,10 @@ return {
 --        connecting_limit    = 2,      -- connections that are being opened at
 --                                      -- a time (1 to 100)
 --        idle_timeout        = "30s",  -- an idle connection above min_size is
---                                      -- closed after it
+--                                      -- closed after it (at most 4w)
 --        max_lifetime        = "30m",  -- a connection is replaced after it
---                                      -- (less up to 10 % at random) (at least
---                                      -- 1s)
+--                                      -- (less up to 10 % at random) (1s to
+--                                      -- 4w)
 --        max_uses            = 0,      -- a connection is replaced after so
 --                                      -- many uses; 0: never (0 to 1000000000)
 --        keepalive           = "30s",  -- an idle connection is asked whether
@@ -132,7 +132,9 @@ return {
 --                                      -- 1h)
 --        ping_timeout        = "1s",   -- for the answer to that; over it:
 --                                      -- closed (10ms to 1m)
---        statement_timeout   = "30s",  -- for one statement (10ms to 1h)
+--        statement_timeout   = "30s",  -- for one statement, unless its
+--                                      -- transaction names a timeout (10ms to
+--                                      -- 1h)
 --        statement_cache     = 200,    -- prepared statements each connection
 --                                      -- keeps (1 to 10000)
 --        idle_in_transaction = "10s",  -- a transaction that does nothing is

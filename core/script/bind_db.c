@@ -276,6 +276,11 @@ static bool shares_commit(const struct task *task, const struct db_op *op)
     return task->route && task->route->shares_commit && op->verb == SQL_VERB_INSERT;
 }
 
+unsigned db_op_left_ms(const struct task *task, unsigned own_ms)
+{
+    return task_left_ms(task, own_ms || !task->route ? own_ms : task->vm->statement_ms);
+}
+
 static int run_alone(lua_State *L, const char *what, enum db_want want, lua_KFunction done)
 {
     struct sql_engine *engine = db_check(L);
@@ -284,7 +289,7 @@ static int run_alone(lua_State *L, const char *what, enum db_want want, lua_KFun
     struct db_op *op = db_op_take(L, task);
     op->want = want;
     db_op_read(L, op, 2);
-    op->call.timeout_ms = task_left_ms(task, 0);
+    op->call.timeout_ms = db_op_left_ms(task, 0);
     op->call.read_only = db_op_is_read(task, op);
     op->call.holder = task->route ? task->route->name : NULL;
     op->call.idempotent = db->is_idempotent;

@@ -119,7 +119,7 @@ static int pipe_filled(lua_State *L, int status, lua_KContext context)
     pipe->left = pipe->count;
     for (unsigned i = 0; i < pipe->count; i++) {
         struct db_op *op = pipe->ops[i];
-        op->call.timeout_ms = task_left_ms(task, 0);
+        op->call.timeout_ms = db_op_left_ms(task, 0);
         op->call.read_only = db_op_is_read(task, op);
         op->call.on_done = on_piped;
         op->pipe = pipe;

@@ -191,7 +191,7 @@ static int run_done(lua_State *L, int status, lua_KContext context)
 static void start(struct db_tx *tx, struct task *task, struct db_op *op)
 {
     op->tx = tx;
-    op->call.timeout_ms = task_left_ms(task, tx->timeout_ms);
+    op->call.timeout_ms = db_op_left_ms(task, tx->timeout_ms);
     sql_session_run(tx->session, &op->call);
 }
 

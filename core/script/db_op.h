@@ -78,6 +78,8 @@ int db_op_done(lua_State *L, int status, lua_KContext context);
 struct sql_engine *db_check(lua_State *L);
 /* A plain read of a route that declares to read may be retried, batched, or sent to a replica. */
 bool db_op_is_read(const struct task *task, const struct db_op *op);
+/* What a statement may take: own_ms, else statement_timeout where a route asks; never more than is left of its request. */
+unsigned db_op_left_ms(const struct task *task, unsigned own_ms);
 
 /* bind_pipe.c: cx.db:pipeline(fn) -> results */
 int pipe_run(lua_State *L);

@@ -56,6 +56,7 @@ struct script_vm {
     uint64_t load_began_ns;                           /* CPU time of the thread when a command began */
     bool log_requests;                                /* a line for each answer */
     unsigned timeout_ms;                              /* of a request whose route says nothing */
+    unsigned statement_ms;                            /* of a request's statement that says nothing; 0: as long as the request */
     uint64_t ttl_ms;                                  /* of cached values that say nothing */
     struct http_router *router;
     struct list routes;

@@ -362,6 +362,10 @@ static void read_limits(struct script_vm *vm)
         vm->timeout_ms = (unsigned)value;
     if (script_setting_int(vm, "cache.ttl", &value) && value > 0)
         vm->ttl_ms = (uint64_t)value;
+    struct sql_engine *engine = vm->services.sql;
+    bool is_postgres = engine && strcmp(engine->ops->dialect, "postgres") == 0;
+    if (is_postgres && script_setting_int(vm, "database.postgres.pool.statement_timeout", &value) && value > 0)
+        vm->statement_ms = (unsigned)value;
     leak_set_up(vm);
 }
 

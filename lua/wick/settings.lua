@@ -119,8 +119,10 @@ local pool = S.record({
   max_size = S.int64 {
     default = 20, min = 1, max = 1000, doc = "connections at most, for the whole process; one more while it cancels, one to listen",
   },
-  idle_timeout = S.duration { default = "30s", doc = "an idle connection above min_size is closed after it" },
-  max_lifetime = S.duration { default = "30m", min = "1s", doc = "a connection is replaced after it (less up to 10 % at random)" },
+  idle_timeout = S.duration { default = "30s", max = "4w", doc = "an idle connection above min_size is closed after it" },
+  max_lifetime = S.duration {
+    default = "30m", min = "1s", max = "4w", doc = "a connection is replaced after it (less up to 10 % at random)",
+  },
   acquire_timeout = S.duration { default = "5s", min = "10ms", max = "10m", doc = "for a connection to become free; over it: 503" },
   connect_timeout = S.duration { default = "5s", min = "10ms", max = "5m", doc = "for a new connection, name look-up included" },
   autosize = S.boolean { default = false, doc = "the size is found by trying, from min_size to max_size" },
@@ -132,7 +134,9 @@ local pool = S.record({
   },
   ping_timeout = S.duration { default = "1s", min = "10ms", max = "1m", doc = "for the answer to that; over it: closed" },
   max_waiting = S.int64 { default = 1000, min = 0, max = 100000, doc = "requests that may wait for a connection; over it: 503" },
-  statement_timeout = S.duration { default = "30s", min = "10ms", max = "1h", doc = "for one statement" },
+  statement_timeout = S.duration {
+    default = "30s", min = "10ms", max = "1h", doc = "for one statement, unless its transaction names a timeout",
+  },
   leak_threshold = S.duration { default = "30s", doc = "a transaction open for longer is logged, with where it was begun; 0s: none" },
   leak_reclaim = S.boolean { default = false, doc = "roll it back, too" },
   statement_cache = S.int64 { default = 200, min = 1, max = 10000, doc = "prepared statements each connection keeps" },
