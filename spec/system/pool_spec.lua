@@ -200,6 +200,90 @@ describe("a route with group = true", function()
     assert.is_nil(shown():find("paused", 1, true))
   end)
 
+  it("takes a new password at SIGHUP, for cancels, too, and neither another user nor another server", function()
+    postgres:query "create role rotated login superuser password 'old'"
+    local other = wick.start {
+      plugins = { slow = [[return { name = "slow", version = "1.0.0", routes = {
+        { "GET", "/one", name = "one", handler = function(req, cx) return cx.db:one "select 1 as n" end },
+        { "GET", "/slow", name = "slow", timeout = "300ms", handler = function(req, cx)
+            return cx.db:one "select pg_sleep(20)::text as n" end },
+      } }]] },
+      config = { workers = 1, database = { sqlite = false, postgres = {
+        primary = postgres.url:gsub("//.-@", "//rotated:old@"), pool = { min_size = 1, max_size = 2 },
+      } } },
+    }
+    local text = process.read_file(other.config_path)
+    local function reload(from, to)
+      local at = #other:log() + 1
+      process.write_file(other.config_path, (text:gsub(from, to)))
+      other:signal "sighup"
+      local said
+      assert.is_true(process.eventually(function()
+        said = other:log():sub(at):match "SIGHUP: [^\n]+"
+        return said ~= nil
+      end))
+      return said
+    end
+    for _, is in ipairs { { "//rotated:", "//wick:" }, { "/wick\"", "/postgres\"" }, { "127.0.0.1:" .. postgres.port, "127.0.0.1:1" } } do
+      assert.matches("nothing has changed.*differs in more than its password", reload(is[1], is[2]))
+    end
+    postgres:query [[alter role rotated password 'new';
+      select pg_terminate_backend(pid) from pg_stat_activity where usename = 'rotated']]
+    assert.is_true(process.eventually(function() return other:get("/one").status == 503 end))
+    assert.matches("the pool follows the configuration", reload("rotated:old@", "rotated:new@"))
+    assert.is_true(process.eventually(function() return other:get("/one").status == 200 end))
+    assert.equal(504, other:get("/slow").status)
+    assert.is_true(process.eventually(function()
+      return postgres:query "select count(*) from pg_stat_activity where usename = 'rotated' and state = 'active'" == "0"
+    end, 3000))
+  end)
+
+  it("ends what takes longer than statement_timeout, unless its transaction allows it more", function()
+    local other = wick.start {
+      plugins = { slow = [[return { name = "slow", version = "1.0.0", routes = {
+        { "GET", "/alone", name = "alone", handler = function(req, cx) return cx.db:one "select pg_sleep(4)::text as n" end },
+        { "GET", "/piped", name = "piped", handler = function(req, cx)
+            return cx.db:pipeline(function(p) p:one "select pg_sleep(4)::text as n" end) end },
+        { "GET", "/within", name = "within", handler = function(req, cx)
+            return cx.db:transaction(function(tx) return tx:one "select pg_sleep(4)::text as n" end) end },
+        { "GET", "/allowed", name = "allowed", handler = function(req, cx)
+            return cx.db:transaction(function(tx) return tx:one "select pg_sleep(1)::text as n" end, { timeout = "20s" }) end },
+      } }]] },
+      config = { workers = 1, database = { sqlite = false, postgres = {
+        primary = postgres.url, pool = { min_size = 1, max_size = 4, statement_timeout = "500ms" },
+      } } },
+    }
+    for _, path in ipairs { "/alone", "/piped", "/within" } do
+      local since = process.now_ms()
+      assert.equal(504, other:get(path).status)
+      assert.is_true(process.now_ms() - since < 3500)
+    end
+    assert.equal(200, other:get("/allowed").status)
+  end)
+
+  it("is as small as its share where that is less than one connection", function()
+    local small = servers.postgres { set = { max_connections = "40" } }
+    local other = wick.start {
+      plugins = { slow = [[return { name = "slow", version = "1.0.0", routes = {
+        { "GET", "/slow", name = "slow", handler = function(req, cx) return cx.db:one "select pg_sleep(0.1)::text as n" end },
+      } }]] },
+      config = { workers = 1, database = { sqlite = false, postgres = {
+        primary = small.url, pool = { min_size = 1, max_size = 12, autosize = true, share = 1, acquire_timeout = "20s" },
+      } } },
+    }
+    other:wait_until_ready()
+    local conns, most = {}, 0
+    for i = 1, 12 do conns[i] = assert(other:connect()) end
+    local until_ms = process.now_ms() + 4000
+    repeat
+      for _, conn in ipairs(conns) do conn:send "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" end
+      for _, conn in ipairs(conns) do assert.equal(200, assert(conn:response()).status) end
+      most = math.max(most, other:metric "wick_pg_pool_limit")
+    until process.now_ms() > until_ms
+    for _, conn in ipairs(conns) do conn:close() end
+    assert.equal(1, most)
+  end)
+
   it("is said not to be there when it is not", function()
     local other = process.run { wick.binary(), "pool", "--config", "spec/support/nowhere.lua" }
     assert.equal(78, other.code)
