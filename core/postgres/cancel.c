@@ -191,8 +191,8 @@ static void on_open(struct postgres_connection *control, bool is_open)
         go_on(canceller);
         return;
     }
-    log_line(LOG_WARN, "no control connection to cancel statements with", LOG_TEXT("pool", (*canceller->settings)->name),
-             LOG_TEXT("why", control->error.text));
+    log_line(LOG_WARN, "no control connection to cancel statements with",
+             LOG_TEXT("pool", (*canceller->settings)->name), LOG_TEXT("why", control->error.text));
     close_control(canceller);
     start_timer(canceller, POSTGRES_CONTROL_RETRY_MS);
 }
