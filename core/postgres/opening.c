@@ -115,6 +115,14 @@ static bool is_configuration(const struct sql_error *error)
     return sql_error_is(error, "28") || sql_error_is(error, "3D");
 }
 
+void postgres_opening_note_end(struct postgres_pool *pool)
+{
+    if (!sql_error_is(&pool->error, "53300"))
+        return;
+    breaker_init(&pool->breaker, pool->breaker.limits);
+    sql_error_clear(&pool->error);
+}
+
 /* A back end that was told to end while it was being greeted: that is no refusal, but the next attempt is left to upkeep, for it may
  * well end the same way. */
 static void on_ended(struct postgres_lane *lane, struct postgres_connection *connection)

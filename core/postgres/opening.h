@@ -17,6 +17,8 @@ void postgres_opening_end_waits(struct postgres_lane *lane);
 enum breaker_state postgres_opening_breaker(const struct postgres_pool *pool, uint64_t now_ms);
 /* Until it is tried again; 0: at any time. Mutex held. */
 uint64_t postgres_opening_retry_ms(const struct postgres_pool *pool, uint64_t now_ms);
+/* Mutex held: one of ours has ended, so a server that had no place for more (53300) has one now. */
+void postgres_opening_note_end(struct postgres_pool *pool);
 /* Closing: ends the attempts of this lane that are under way. */
 void postgres_opening_end(struct postgres_lane *lane);
 

@@ -293,6 +293,7 @@ void postgres_pool_drop(struct postgres_connection *connection, enum postgres_en
     connection->place = POSTGRES_OUTSIDE;
     pool->total--;
     lane->homes--;
+    postgres_opening_note_end(pool);
     postgres_queue_kick(pool, lane);
     postgres_pool_unlock(pool);
     list_remove(&connection->all_node);

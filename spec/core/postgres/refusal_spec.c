@@ -162,6 +162,15 @@ static void the_few_connections_a_server_grants_serve_all(void **state)
     attempts = failed_attempts() - attempts;
     printf("%llu ms, %llu refused attempts\n", (unsigned long long)took_ms, (unsigned long long)attempts);
     assert_in_range(attempts, 1, 6 + took_ms / 250); /* the breaker spaces them */
+    for (int i = 0; i < N; i++)                      /* the breaker opens again, by more that are wanted */
+        ask(&asked[i], "select 1 from pg_sleep(0.02)", false);
+    for (int i = 0; i < N; i++) {
+        expect_ok(&asked[i]);
+        drop_rows(&asked[i]);
+    }
+    admin_says("select pg_terminate_backend(pid, 2000) from pg_stat_activity where usename = 'refusal_guest'");
+    turn(20);
+    run("select 1"); /* all are gone, and with them what was in the way */
     admin_says("alter role refusal_guest connection limit 0");
     proxy_tell(&proxy, "rst");
     turn(50);
