@@ -1,8 +1,8 @@
-/* entry.c - one value in memory: made once, read by many, freed by the last.
+/* entry.c - one value in memory: made once, read by many.
  *
- * DESIGN  An entry in a store has one reference of the store's. Taken out while readers still hold it, it is in limbo: its
- *         bytes stay on its shard's account until the last reader lets go, so that the bound holds for what is really there.
- * HOLDS   refs >= 1 while anybody can reach it; nothing but refs and the links changes after entry_make.
+ * DESIGN  refs counts who holds it beside the store. New holders come from look-ups, while the entry is in the table (store.c says when
+ *         its block may be used again), or from who holds it already. A loose entry is in no store: its last holder frees it.
+ * HOLDS   Nothing but refs and the links changes after it was put.
  * Path:   cache/store > [cache/entry]
  */
 #include "cache/entry.h"
@@ -12,43 +12,47 @@
 
 #include <assert.h>
 
-/* mem.c's head, malloc's head, and the rounding of both. */
-enum { HEAP_HEAD = 24, HEAP_STEP = 16 };
-
-_Static_assert(sizeof(struct cache_entry) % _Alignof(struct entry_links) == 0, "the links follow the public part");
-
-static size_t body_offset(unsigned tag_count)
-{
-    return sizeof(struct cache_entry) + offsetof(struct entry_links, tags) + tag_count * sizeof(uint16_t);
-}
-
 static char *body_of(const struct cache_entry *entry)
 {
-    return (char *)(uintptr_t)entry + body_offset(entry_links(entry)->tag_count);
+    return (char *)(uintptr_t)entry + offsetof(struct cache_entry, tags) + entry->tag_count * sizeof *entry->tags;
 }
 
-uint64_t cache_entry_mark(const struct cache_entry *entry) { return entry_links(entry)->mark; }
-
-struct str cache_entry_key(const struct cache_entry *entry) { return str_make(body_of(entry), entry->key_len); }
+struct str cache_entry_key(const struct cache_entry *entry) { return str_make(body_of(entry), entry->policy.owners); }
 
 struct str cache_entry_meta(const struct cache_entry *entry)
 {
-    return str_make(body_of(entry) + entry->key_len, entry->meta_len);
+    return str_make(body_of(entry) + entry->policy.owners, entry->meta_len);
 }
 
 struct str cache_entry_value(const struct cache_entry *entry)
 {
-    return str_make(body_of(entry) + entry->key_len + entry->meta_len, entry->value_len - entry->meta_len);
+    struct str meta = cache_entry_meta(entry);
+    return str_make(meta.data + meta.len, entry->value_len - entry->meta_len);
+}
+
+uint64_t cache_entry_age_ms(const struct cache_entry *entry, uint64_t now_ms)
+{
+    return (uint64_t)(uint32_t)((uint32_t)(now_ms / 16) - entry->created_16ms) * 16;
+}
+
+static size_t bytes_of(size_t tags, size_t key, size_t value)
+{
+    size_t bytes = offsetof(struct cache_entry, tags) + tags * sizeof(uint16_t) + key + value;
+    return bytes < sizeof(struct cache_entry) ? sizeof(struct cache_entry) : bytes;
 }
 
 size_t entry_bytes(const struct cache_put *put)
 {
     enum { BYTES_MAX = INT32_MAX };
     assert(put->tag_count <= CACHE_TAGS_MAX);
-    if (put->key.len > BYTES_MAX / 4 || put->meta.len > BYTES_MAX / 4 || put->value.len > BYTES_MAX / 4)
+    if (put->key.len > UINT16_MAX || put->meta.len > UINT16_MAX || put->value.len > BYTES_MAX / 2)
         return 0;
-    size_t bytes = body_offset(put->tag_count) + put->key.len + put->meta.len + put->value.len;
-    return (bytes + HEAP_HEAD + HEAP_STEP - 1) / HEAP_STEP * HEAP_STEP;
+    return bytes_of(put->tag_count, put->key.len, put->meta.len + put->value.len);
+}
+
+size_t entry_size(const struct cache_entry *entry)
+{
+    return bytes_of(entry->tag_count, entry->policy.owners, entry->value_len);
 }
 
 uint16_t entry_tag_hash(struct str tag) { return (uint16_t)siphash(tag.data, tag.len); }
@@ -62,57 +66,52 @@ static char *append(char *to, struct str text)
     return to + text.len;
 }
 
-struct cache_entry *entry_make(const struct cache_put *put, uint32_t hash, uint64_t mark, uint64_t now_ms)
+void entry_fill(struct cache_entry *entry, const struct cache_put *put, uint32_t hash, uint64_t mark, uint64_t now_ms)
 {
-    size_t bytes = entry_bytes(put);
-    struct cache_entry *entry = bytes == 0 ? NULL : mem_alloc(MEM_CACHE, bytes - HEAP_HEAD);
-    if (!entry)
-        return NULL;
-    struct entry_links *links = entry_links(entry);
-    uint64_t fresh_until_ms = add_ms(now_ms, put->ttl_ms);
-    *entry = (struct cache_entry){ .created_ms = now_ms,
-                                   .fresh_until_ms = fresh_until_ms,
-                                   .stale_until_ms = add_ms(fresh_until_ms, put->stale_ms),
-                                   .refs = 1,
-                                   .key_len = (uint32_t)put->key.len,
-                                   .value_len = (uint32_t)(put->meta.len + put->value.len),
-                                   .kind = put->kind,
-                                   .meta_len = (uint32_t)put->meta.len };
-    *links = (struct entry_links){ .policy = { .hash = hash, .bytes = (uint32_t)bytes },
-                                   .mark = mark ? mark : UINT64_MAX,
-                                   .tag_count = (uint8_t)put->tag_count };
+    entry->fresh_until_ms = add_ms(now_ms, put->ttl_ms);
+    entry->mark = mark ? mark : UINT64_MAX;
+    entry->created_16ms = (uint32_t)(now_ms / 16);
+    entry->stale_ms = put->stale_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)put->stale_ms;
+    entry->value_len = (uint32_t)(put->meta.len + put->value.len);
+    entry->policy.hash = hash;
+    entry->policy.owners = (uint16_t)put->key.len;
+    entry->meta_len = (uint16_t)put->meta.len;
+    entry->kind = put->kind;
+    entry->tag_count = (uint8_t)put->tag_count;
     for (unsigned i = 0; i < put->tag_count; i++)
-        links->tags[i] = entry_tag_hash(put->tags[i]);
+        entry->tags[i] = entry_tag_hash(put->tags[i]);
     append(append(append(body_of(entry), put->key), put->meta), put->value);
-    return entry;
+    __atomic_store_n(&entry->refs, 0, __ATOMIC_RELAXED);
 }
 
 struct cache_entry *cache_entry_loose(const struct cache_put *put, uint64_t now_ms)
 {
-    struct cache_entry *entry = entry_make(put, /* hash= */ 0, put->tag_mark, now_ms);
-    if (entry)
-        entry_links(entry)->place = ENTRY_LOOSE;
+    size_t bytes = entry_bytes(put);
+    struct cache_entry *entry = bytes == 0 ? NULL : mem_alloc(MEM_CACHE, bytes);
+    if (!entry)
+        return NULL;
+    entry->policy = (struct policy_node){ .hash = 0 };
+    entry_fill(entry, put, /* hash= */ 0, put->tag_mark, now_ms);
+    entry->refs = ENTRY_LOOSE | 1;
     return entry;
 }
 
-bool cache_entry_is_loose(const struct cache_entry *entry) { return entry_links(entry)->place == ENTRY_LOOSE; }
+bool cache_entry_is_loose(const struct cache_entry *entry)
+{
+    return (__atomic_load_n(&entry->refs, __ATOMIC_RELAXED) & ENTRY_LOOSE) != 0;
+}
 
 struct cache_entry *cache_entry_ref(struct cache_entry *entry)
 {
     uint32_t before = __atomic_fetch_add(&entry->refs, 1, __ATOMIC_RELAXED);
-    assert(before > 0 && before < UINT32_MAX);
+    assert((before & ~ENTRY_LOOSE) > 0 && (before & ~ENTRY_LOOSE) < INT32_MAX);
     (void)before;
     return entry;
 }
 
 void cache_entry_unref(struct cache_entry *entry)
 {
-    if (!entry || __atomic_fetch_sub(&entry->refs, 1, __ATOMIC_ACQ_REL) > 1)
-        return;
-    struct entry_links *links = entry_links(entry);
-    struct cache_shard *limbo = links->place == ENTRY_LIMBO ? links->limbo : NULL;
-    size_t bytes = links->policy.bytes;
-    mem_free(entry);
-    if (limbo)
-        cache_shard_forget(limbo, bytes);
+    /* Once the store's own is let go of, somebody else may use its block. */
+    if (entry && __atomic_fetch_sub(&entry->refs, 1, __ATOMIC_ACQ_REL) == (ENTRY_LOOSE | 1))
+        mem_free(entry);
 }

@@ -31,12 +31,10 @@ static size_t ghost_count(size_t bytes_max)
 
 size_t policy_overhead(size_t bytes_max) { return ghost_count(bytes_max) * sizeof(uint32_t); }
 
-enum fail policy_open(struct policy *policy, size_t bytes_max)
+enum fail policy_open(struct policy *policy, void *base, policy_weigh *weigh, size_t bytes_max)
 {
     size_t count = ghost_count(bytes_max);
-    *policy = (struct policy){ .small_bytes_max = bytes_max / 100 * SMALL_PERCENT };
-    list_init(&policy->small);
-    list_init(&policy->main);
+    *policy = (struct policy){ .base = base, .weigh = weigh, .small_bytes_max = bytes_max / 100 * SMALL_PERCENT };
     policy->ghosts = mem_zero(MEM_CACHE, count * sizeof *policy->ghosts);
     if (!policy->ghosts)
         return FAIL_NOMEM;
@@ -91,23 +89,59 @@ static bool ghost_take(struct policy *policy, uint32_t hash)
     return false;
 }
 
+/* --- queues ------------------------------------------------------------------------------------------------------- */
+
+static struct policy_node *node_at(const struct policy *policy, uint32_t handle)
+{
+    return (void *)(policy->base + (size_t)handle * sizeof(struct policy_node));
+}
+
+static uint32_t handle_of(const struct policy *policy, const struct policy_node *node)
+{
+    return (uint32_t)(((uintptr_t)node - (uintptr_t)policy->base) / sizeof *node);
+}
+
+static struct policy_queue *queue_of(struct policy *policy, uint8_t queue)
+{
+    return queue == QUEUE_SMALL ? &policy->small : &policy->main;
+}
+
+static uint8_t hits_of(const struct policy_node *node) { return __atomic_load_n(&node->hits, __ATOMIC_RELAXED); }
+
+static void set_hits(struct policy_node *node, uint8_t hits) { __atomic_store_n(&node->hits, hits, __ATOMIC_RELAXED); }
+
+/* Behind `older`; 0: as the oldest. */
+static void link_behind(struct policy *policy, struct policy_node *node, uint32_t older)
+{
+    struct policy_queue *queue = queue_of(policy, node->queue);
+    uint32_t handle = handle_of(policy, node), newer = older ? node_at(policy, older)->newer : queue->oldest;
+    node->older = older;
+    node->newer = newer;
+    *(older ? &node_at(policy, older)->newer : &queue->oldest) = handle;
+    *(newer ? &node_at(policy, newer)->older : &queue->newest) = handle;
+    if (node->queue == QUEUE_SMALL)
+        policy->small_bytes += policy->weigh(node);
+}
+
 static void enter(struct policy *policy, struct policy_node *node, uint8_t queue)
 {
     node->queue = queue;
-    node->hits = 0;
-    list_push_back(queue == QUEUE_SMALL ? &policy->small : &policy->main, &node->node);
-    if (queue == QUEUE_SMALL)
-        policy->small_bytes += node->bytes;
+    set_hits(node, 0);
+    link_behind(policy, node, queue_of(policy, queue)->newest);
 }
 
 static void leave(struct policy *policy, struct policy_node *node)
 {
     assert(node->queue != QUEUE_NONE);
+    struct policy_queue *queue = queue_of(policy, node->queue);
     if (node->queue == QUEUE_SMALL)
-        policy->small_bytes -= node->bytes;
-    list_remove(&node->node);
+        policy->small_bytes -= policy->weigh(node);
+    *(node->older ? &node_at(policy, node->older)->newer : &queue->oldest) = node->newer;
+    *(node->newer ? &node_at(policy, node->newer)->older : &queue->newest) = node->older;
     node->queue = QUEUE_NONE;
 }
+
+/* --- what is asked of it ------------------------------------------------------------------------------------------ */
 
 void policy_insert(struct policy *policy, struct policy_node *node)
 {
@@ -117,10 +151,8 @@ void policy_insert(struct policy *policy, struct policy_node *node)
 void policy_replace(struct policy *policy, struct policy_node *old, struct policy_node *node)
 {
     node->queue = old->queue;
-    node->hits = old->hits;
-    list_insert(&old->node, &node->node);
-    if (node->queue == QUEUE_SMALL)
-        policy->small_bytes += node->bytes;
+    set_hits(node, hits_of(old));
+    link_behind(policy, node, old->older);
     leave(policy, old);
 }
 
@@ -133,17 +165,17 @@ void policy_remove(struct policy *policy, struct policy_node *node, bool is_reme
 
 static struct policy_node *oldest_of(const struct policy *policy)
 {
-    bool from_small = policy->small_bytes > policy->small_bytes_max || list_is_empty(&policy->main);
-    struct list *node = list_peek(from_small ? &policy->small : &policy->main);
-    return node ? LIST_ENTRY(node, struct policy_node, node) : NULL;
+    bool from_small = policy->small_bytes > policy->small_bytes_max || !policy->main.oldest;
+    uint32_t oldest = from_small ? policy->small.oldest : policy->main.oldest;
+    return oldest ? node_at(policy, oldest) : NULL;
 }
 
 static void give_another_round(struct policy *policy, struct policy_node *node)
 {
-    uint8_t hits = node->queue == QUEUE_MAIN && node->hits > 0 ? (uint8_t)(node->hits - 1) : 0;
+    uint8_t hits = node->queue == QUEUE_MAIN ? hits_of(node) : 0;
     leave(policy, node);
     enter(policy, node, QUEUE_MAIN);
-    node->hits = hits;
+    set_hits(node, hits > 0 ? (uint8_t)(hits - 1) : 0);
 }
 
 struct policy_node *policy_take(struct policy *policy, policy_judge *judge, void *arg)
@@ -151,7 +183,7 @@ struct policy_node *policy_take(struct policy *policy, policy_judge *judge, void
     struct policy_node *node;
     for (unsigned steps = 0; steps < STEPS_MAX * 2 && (node = oldest_of(policy)); steps++) {
         enum policy_word word = judge(node, arg);
-        bool is_wanted = node->hits >= (node->queue == QUEUE_SMALL ? PROMOTE : 1);
+        bool is_wanted = hits_of(node) >= (node->queue == QUEUE_SMALL ? PROMOTE : 1);
         if (word == POLICY_STAYS || (word == POLICY_DECIDES && is_wanted && steps < STEPS_MAX)) {
             give_another_round(policy, node);
             continue;

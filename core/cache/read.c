@@ -347,7 +347,7 @@ void cache_write(struct cache *cache, const struct cache_put *put)
         return;
     }
     if (cache->layer && put->tag_count == 0)
-        put_below(cache, put->key, put->meta, put->value, put->ttl_ms, cache_entry_mark(entry));
+        put_below(cache, put->key, put->meta, put->value, put->ttl_ms, entry->mark);
     cache_entry_unref(entry);
 }
 

@@ -29,7 +29,7 @@ struct cache_read {
     struct str key;
     struct str tags[CACHE_TAGS_MAX];
     unsigned tag_count;
-    uint32_t kind;
+    uint8_t kind;
     uint64_t ttl_ms, stale_ms;       /* stale_ms: how long after ttl it may be served while one refreshes it */
     uint64_t memory_ms;              /* in memory no longer than this (0: as ttl_ms), while the layer below keeps it for ttl_ms */
     unsigned timeout_ms;             /* of the WAIT */

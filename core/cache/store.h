@@ -1,7 +1,8 @@
 /* store.h - L1: the memory cache of the whole process, shared by all threads, bounded in bytes.
  *
- * Sharded by the hash of the key. An entry is immutable once put; readers hold references, so a body is written to a
- * socket without a copy while the entry is already replaced. The byte bound covers header, key, value and table.
+ * Sharded by the hash of the key. A look-up takes no lock. An entry is immutable once put; readers hold references, so a body is written
+ * to a socket without a copy while the entry is already replaced. The byte bound covers everything: head, key, value, tables, and what
+ * the blocks they stand in leave unused.
  * Times are loop_now_ms. fresh_until <= stale_until: between them an entry may be served as stale.
  */
 #ifndef CACHE_STORE_H
@@ -9,26 +10,32 @@
 
 #include "base/fail.h"
 #include "base/str.h"
+#include "cache/policy.h"
 
 struct cache_store;
 
 #define CACHE_TAGS_MAX 8
-/* The store's own fields, key and value stand behind it. */
-struct cache_entry {                     /* read-only once it is made (entry.c), but for refs */
-    uint64_t created_ms, fresh_until_ms, stale_until_ms;
-    uint32_t refs;                       /* atomic */
-    uint32_t key_len, value_len;
-    uint32_t kind;                       /* the owner's word: e.g. 0 JSON, 1 a whole response */
-    uint32_t meta_len;                   /* the value starts with this many bytes of meta data */
+struct cache_entry {                     /* read-only once it is put, but for refs and what links it */
+    uint64_t fresh_until_ms, mark;       /* mark: the one it was put with, or of the put itself; all its tags were undropped then */
+    uint32_t created_16ms, stale_ms;     /* created: the low bits of now_ms / 16, enough for two years of age */
+    uint32_t refs;                       /* atomic: who holds it, the store aside; and ENTRY_LOOSE */
+    uint32_t value_len;                  /* of meta and value */
+    struct policy_node policy;           /* its `owners` is the length of the key */
+    uint32_t next;                       /* in its bucket; atomic */
+    uint16_t meta_len;
+    uint8_t kind;                        /* the owner's word: e.g. 0 JSON, 1 a whole response */
+    uint8_t tag_count;
+    uint16_t tags[];                     /* 16 bits of the hash of each */
 };
+uint64_t cache_entry_age_ms(const struct cache_entry *entry, uint64_t now_ms);    /* to within 16 ms */
 struct str cache_entry_key(const struct cache_entry *entry);
 struct str cache_entry_meta(const struct cache_entry *entry);
 struct str cache_entry_value(const struct cache_entry *entry);     /* without the meta data */
 
 struct cache_put {
     struct str key, meta, value;         /* copied */
-    uint32_t kind;
-    uint64_t ttl_ms, stale_ms;
+    uint8_t kind;
+    uint64_t ttl_ms, stale_ms;           /* stale_ms: at most 49 days */
     struct str tags[CACHE_TAGS_MAX];
     unsigned tag_count;
     uint64_t tag_mark;                   /* from cache_store_mark, taken before the value was read: an entry whose tags were
@@ -39,7 +46,7 @@ struct cache_stats { uint64_t hits, misses, stale, puts, evictions, expirations,
 
 /* FAIL_INVALID below 2 MiB: the fixed tables would leave no room. */
 MUST_USE enum fail cache_store_open(size_t bytes_max, struct cache_store **out);
-void cache_store_close(struct cache_store *store);                 /* entries still referenced live on until unref */
+void cache_store_close(struct cache_store *store);                 /* when nobody holds a reference any more, but to loose entries */
 
 enum cache_found { CACHE_MISS, CACHE_FRESH, CACHE_STALE };
 /* On FRESH and STALE *out is a reference: cache_entry_unref it. Any thread. */
@@ -55,7 +62,6 @@ void cache_store_drop_tag(struct cache_store *store, struct str tag);
 /* A point in the order of drops and removes: in microseconds since 1970 as well as that order allows, so that other processes'
  * marks can be told from before or after ours, as far as their clocks agree. */
 uint64_t cache_store_mark(struct cache_store *store);
-uint64_t cache_entry_mark(const struct cache_entry *entry);        /* the one it was put with, or of the put itself */
 /* Whether neither its tags nor its key were dropped since its mark: false for who joined a flight after the drop. */
 bool cache_store_is_current(struct cache_store *store, const struct cache_entry *entry);
 void cache_store_purge(struct cache_store *store);                 /* all are misses from now on; O(1), sweeps free them */

@@ -171,7 +171,7 @@ static void send_entry(struct http_request *request, struct cache_entry *entry, 
     struct str more = str_make(type.data + type_len, meta.len - META_HEAD - type_len);
     struct str etag = has_own ? own_etag(more) : str_make(meta.data, ETAG_LEN);
     uint64_t now_ms = loop_now_ms(http_request_loop(request));
-    uint64_t age_s = now_ms > entry->created_ms ? (now_ms - entry->created_ms) / 1000 : 0;
+    uint64_t age_s = cache_entry_age_ms(entry, now_ms) / 1000;
     char fields[FIELDS_MAX + 128];
     size_t len = add(fields, 0, STR("Age: "));
     len = add_uint(fields, len, age_s);

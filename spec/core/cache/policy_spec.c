@@ -12,9 +12,11 @@
 
 enum { NODES = 1000, BYTES = 1000 };
 
+static size_t weigh(const struct policy_node *node) { return node->owners ? node->owners : BYTES; }
+
 struct shelf { /* as many nodes as fit into NODES * BYTES */
     struct policy policy;
-    struct policy_node nodes[NODES * 20];
+    struct policy_node nobody, nodes[NODES * 20 + 1]; /* one more takes another's place */
     bool is_in[NODES * 20];
     unsigned count, judged;
     unsigned stays; /* the node with this hash stays, when not 0 */
@@ -46,7 +48,7 @@ static void want(unsigned i)
         shelf.is_in[gone - shelf.nodes] = false;
         shelf.count--;
     }
-    shelf.nodes[i] = (struct policy_node){ .hash = hash_of(i), .bytes = BYTES };
+    shelf.nodes[i] = (struct policy_node){ .hash = hash_of(i) };
     policy_insert(&shelf.policy, &shelf.nodes[i]);
     shelf.is_in[i] = true;
     shelf.count++;
@@ -56,7 +58,7 @@ static int open_shelf(void **state)
 {
     (void)state;
     shelf = (struct shelf){ 0 };
-    return policy_open(&shelf.policy, NODES * BYTES);
+    return policy_open(&shelf.policy, &shelf.nobody, weigh, NODES * BYTES);
 }
 
 static int close_shelf(void **state)
@@ -138,12 +140,13 @@ static void a_replacement_takes_the_place_and_the_hits(void **state)
     for (unsigned i = 0; i < 3; i++)
         want(i);
     want(1);
-    struct policy_node other = { .hash = hash_of(1), .bytes = 7 };
-    policy_replace(&shelf.policy, &shelf.nodes[1], &other);
-    assert_int_equal(other.hits, 1);
+    struct policy_node *other = &shelf.nodes[NODES * 20];
+    *other = (struct policy_node){ .hash = hash_of(1), .owners = 7 };
+    policy_replace(&shelf.policy, &shelf.nodes[1], other);
+    assert_int_equal(other->hits, 1);
     assert_int_equal(shelf.policy.small_bytes, 2 * BYTES + 7);
     assert_ptr_equal(policy_take(&shelf.policy, judge, &shelf), &shelf.nodes[0]);
-    assert_ptr_equal(policy_take(&shelf.policy, judge, &shelf), &other);
+    assert_ptr_equal(policy_take(&shelf.policy, judge, &shelf), other);
     assert_ptr_equal(policy_take(&shelf.policy, judge, &shelf), &shelf.nodes[2]);
     assert_int_equal(shelf.policy.small_bytes, 0);
 }

@@ -1,0 +1,52 @@
+/* lookers.c - seats for look-ups, each on a cache line of its own.
+ *
+ * DESIGN  A thread goes to the seat it has always gone to; where somebody else is sitting, to the next one.
+ *           free -> since [enter]   since -> free [leave]
+ *         enter writes the point and orders that before it looks into the table (the compare-and-swap is a full barrier); lookers_point
+ *         moves the point on after the table was changed. So who was not seen sitting has seen the change.
+ * HOLDS   since is never later than the point at the time it was written.
+ * Path:   cache/store > [cache/lookers]
+ */
+#include "cache/lookers.h"
+
+#include <string.h>
+
+static unsigned arrivals; /* atomic */
+
+void lookers_init(struct lookers *lookers)
+{
+    memset(lookers, 0, sizeof *lookers);
+    lookers->point = 1;
+}
+
+static unsigned my_seat(void)
+{
+    static _Thread_local unsigned seat; /* from 1 */
+    if (seat == 0)
+        seat = __atomic_add_fetch(&arrivals, 1, __ATOMIC_RELAXED);
+    return seat;
+}
+
+struct looker *lookers_enter(struct lookers *lookers)
+{
+    uint64_t point = __atomic_load_n(&lookers->point, __ATOMIC_RELAXED);
+    for (unsigned seat = my_seat();; seat++) {
+        struct looker *looker = &lookers->seats[seat % LOOKERS_MAX];
+        uint64_t nobody = 0;
+        if (__atomic_compare_exchange_n(&looker->since, &nobody, point, /* weak= */ false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED))
+            return looker;
+    }
+}
+
+uint64_t lookers_point(struct lookers *lookers) { return __atomic_fetch_add(&lookers->point, 1, __ATOMIC_SEQ_CST); }
+
+bool lookers_is_over(struct lookers *lookers, uint64_t point)
+{
+    for (unsigned i = 0; i < LOOKERS_MAX; i++) {
+        uint64_t since = __atomic_load_n(&lookers->seats[i].since, __ATOMIC_SEQ_CST);
+        if (since != 0 && since <= point)
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,36 @@
+/* lookers.h - who is looking something up right now, so that what is taken out of the table is not used again under their eyes.
+ *
+ * A look-up is between lookers_enter and lookers_leave, a tenth of a microsecond. Who takes something out of the table asks for a point
+ * (lookers_point) and may use its memory again when that point is over: when everybody who was looking then has left. Nobody waits for
+ * anybody (epoch-based reclamation; Fraser 2004).
+ */
+#ifndef CACHE_LOOKERS_H
+#define CACHE_LOOKERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { LOOKERS_MAX = 64 };          /* at once; who comes then tries again */
+
+/* A seat, taken by one thread at a time, with what was counted there. */
+struct looker {
+    uint64_t since;                 /* atomic: the point of the look-up under way; 0: nobody sits here */
+    uint64_t hits, stale, misses;   /* atomic, written by who sits here */
+    char apart[32];
+};
+
+struct lookers {
+    uint64_t point;                 /* atomic; starts with 1 */
+    char apart[56];
+    struct looker seats[LOOKERS_MAX];
+};
+
+void lookers_init(struct lookers *lookers);
+struct looker *lookers_enter(struct lookers *lookers);
+static inline void lookers_leave(struct looker *looker) { __atomic_store_n(&looker->since, 0, __ATOMIC_RELEASE); }
+
+/* After something was taken out: the point that is to be over. */
+uint64_t lookers_point(struct lookers *lookers);
+bool lookers_is_over(struct lookers *lookers, uint64_t point);
+
+#endif
