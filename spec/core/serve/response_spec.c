@@ -446,6 +446,9 @@ static void who_has_it_already_gets_304(void **state)
 static void memory_that_runs_out_anywhere_still_ends_in_an_answer(void **state)
 {
     (void)state;
+    int first = ask("GET", "/a", ""); /* the server has what it writes answers into */
+    answer(0, 200, "one");
+    hear(first);
     for (unsigned n = 1; n < 12; n++) {
         arrived = 0;
         cache_store_purge(store);
@@ -457,7 +460,7 @@ static void memory_that_runs_out_anywhere_still_ends_in_an_answer(void **state)
         assert_memory_equal(text, "HTTP/1.1 200", 12);
         assert_has(text, "\r\n\r\none");
     }
-    assert_int_equal(released, 11);
+    assert_int_equal(released, 12);
 }
 
 int main(void)
