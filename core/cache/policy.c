@@ -5,7 +5,7 @@
  *         SMALL -> MAIN [oldest of small, hit PROMOTE times or more]   SMALL -> gone, remembered [else]
  *         MAIN -> MAIN [oldest of main, hit since: one hit less]       MAIN -> gone [no hits]
  *         A ghost is 20 bits of fingerprint and 12 of age in a set of four that the hash picks; the oldest of a set
- *         makes room. It counts for as many evictions as there are ghosts. A false ghost (1 look-up in
+ *         makes room. It counts for as many evictions as there are nodes, or ghosts where those are fewer. A false ghost (1 look-up in
  *         131,072) lets a node into the main queue too early, nothing more.
  * HOLDS   small_bytes is the sum over the small queue. policy_take looks at STEPS_MAX nodes at most; then the oldest one
  *         that does not have to stay goes, whatever its hits.
@@ -79,7 +79,8 @@ static void ghost_add(struct policy *policy, uint32_t hash)
 static bool ghost_take(struct policy *policy, uint32_t hash)
 {
     uint32_t *set = ghost_set(policy, hash), fingerprint = fingerprint_of(hash);
-    size_t span = ((policy->ghost_mask + 1) * GHOST_WAYS) >> policy->age_shift;
+    size_t all = (policy->ghost_mask + 1) * GHOST_WAYS;
+    size_t span = (policy->nodes < all ? policy->nodes : all) >> policy->age_shift;
     for (unsigned i = 0; i < GHOST_WAYS; i++)
         if ((set[i] & ~(uint32_t)AGE_MASK) == fingerprint) {
             bool is_young = ghost_age(policy, set[i]) <= span;
@@ -119,6 +120,7 @@ static void link_behind(struct policy *policy, struct policy_node *node, uint32_
     node->newer = newer;
     *(older ? &node_at(policy, older)->newer : &queue->oldest) = handle;
     *(newer ? &node_at(policy, newer)->older : &queue->newest) = handle;
+    policy->nodes++;
     if (node->queue == QUEUE_SMALL)
         policy->small_bytes += policy->weigh(node);
 }
@@ -138,6 +140,7 @@ static void leave(struct policy *policy, struct policy_node *node)
         policy->small_bytes -= policy->weigh(node);
     *(node->older ? &node_at(policy, node->older)->newer : &queue->oldest) = node->newer;
     *(node->newer ? &node_at(policy, node->newer)->older : &queue->newest) = node->older;
+    policy->nodes--;
     node->queue = QUEUE_NONE;
 }
 

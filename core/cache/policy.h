@@ -31,7 +31,7 @@ struct policy {
     char *base;
     policy_weigh *weigh;            /* bytes of a node: the same from insert to remove */
     struct policy_queue small, main;
-    size_t small_bytes, small_bytes_max;
+    size_t nodes, small_bytes, small_bytes_max;
     uint32_t *ghosts;               /* sets of four: fingerprint and age */
     size_t ghost_mask;
     uint32_t evicted;               /* the clock of the ghosts */
