@@ -234,6 +234,24 @@ static void when_all_is_in_use_there_is_no_room_and_later_there_is(void **state)
     assert_int_equal(cache_store_put(store, &put, 0, NULL), FAIL_OK);
 }
 
+static void no_size_of_values_starves_another(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = { 60, 3000, 100000, 60, 700, 20000, 60 };
+    static char value[100000];
+    struct cache_stats stats;
+    for (unsigned round = 0; round < COUNT_OF(sizes); round++)
+        for (unsigned i = 0; i < 20 * MIB / (sizes[round] + 1000); i++) {
+            char key[32];
+            snprintf(key, sizeof key, "%u-%u", round, i);
+            struct cache_put put = { .key = str_of(key), .value = str_make(value, sizes[round]), .ttl_ms = 100 };
+            assert_int_equal(cache_store_put(store, &put, 0, NULL), FAIL_OK);
+            assert_found(key, 0, CACHE_FRESH, NULL);
+        }
+    cache_store_stats(store, &stats);
+    assert_true(stats.entries > MIB / 200); /* the last ones have nearly all of it */
+}
+
 static void running_out_of_memory_leaves_it_whole(void **state)
 {
     (void)state;
@@ -502,6 +520,7 @@ int main(void)
         TEST(a_reader_keeps_what_was_replaced_and_it_counts_until_then),
         TEST(what_is_too_large_is_refused),
         TEST(when_all_is_in_use_there_is_no_room_and_later_there_is),
+        TEST(no_size_of_values_starves_another),
         TEST(running_out_of_memory_leaves_it_whole),
         TEST(it_never_differs_from_a_dictionary_and_never_exceeds_its_bound),
         TEST(eight_threads_do_not_disturb_each_other),
