@@ -4,7 +4,8 @@
  *           free -> since [enter]   since -> free [leave]
  *         enter writes the point and orders that before it looks into the table (the compare-and-swap is a full barrier); lookers_point
  *         moves the point on after the table was changed. So who was not seen sitting has seen the change.
- * HOLDS   since is never later than the point at the time it was written.
+ *         A pin is written before the seat is left, so who sees the seat left sees the pin.
+ * HOLDS   since is never later than the point at the time it was written. A pin is set only by who sits, and taken off only by who set it.
  * Path:   cache/store > [cache/lookers]
  */
 #include "cache/lookers.h"
@@ -27,6 +28,14 @@ static unsigned my_seat(void)
     return seat;
 }
 
+static void note_used(struct lookers *lookers, unsigned seats)
+{
+    unsigned used = __atomic_load_n(&lookers->seats_used, __ATOMIC_RELAXED);
+    while (used < seats && !__atomic_compare_exchange_n(&lookers->seats_used, &used, seats, /* weak= */ true,
+                                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        continue;
+}
+
 struct looker *lookers_enter(struct lookers *lookers)
 {
     uint64_t point = __atomic_load_n(&lookers->point, __ATOMIC_RELAXED);
@@ -34,9 +43,28 @@ struct looker *lookers_enter(struct lookers *lookers)
         struct looker *looker = &lookers->seats[seat % LOOKERS_MAX];
         uint64_t nobody = 0;
         if (__atomic_compare_exchange_n(&looker->since, &nobody, point, /* weak= */ false, __ATOMIC_SEQ_CST,
-                                        __ATOMIC_RELAXED))
+                                        __ATOMIC_RELAXED)) {
+            note_used(lookers, seat % LOOKERS_MAX + 1);
             return looker;
+        }
     }
+}
+
+bool lookers_pin(struct looker *looker, const void *what)
+{
+    if (__atomic_load_n(&looker->pin, __ATOMIC_ACQUIRE))
+        return false;
+    __atomic_store_n(&looker->pin, what, __ATOMIC_RELEASE);
+    return true;
+}
+
+bool lookers_have_pinned(struct lookers *lookers, const void *what)
+{
+    unsigned used = __atomic_load_n(&lookers->seats_used, __ATOMIC_ACQUIRE);
+    for (unsigned i = 0; i < used; i++)
+        if (__atomic_load_n(&lookers->seats[i].pin, __ATOMIC_ACQUIRE) == what)
+            return true;
+    return false;
 }
 
 uint64_t lookers_point(struct lookers *lookers) { return __atomic_fetch_add(&lookers->point, 1, __ATOMIC_SEQ_CST); }

@@ -4,7 +4,7 @@
  *           free -> making [shard_take]     making -> kept [shard_link]     making -> free [shard_give]
  *           kept -> fresh [taken out of the table: evicted, replaced, removed, expired]
  *           fresh -> waiting [all of them, when none waits: a point is asked for]
- *           waiting -> free [the point is over, nobody holds it]            waiting -> held -> free [when its last holder let go]
+ *           waiting -> free [the point is over, nobody holds or pins it]            waiting -> held -> free [when its last holder let go]
  *         Links change with one atomic store each; an entry that is out keeps its `next`, so who stands on it finds the way on.
  *         Room for a block is made by the policy's victims. Where a victim's block is of another size and so helps nobody, a page is
  *         cleared: the emptiest one that is no more than half full, or else the victim's own. So no size starves another.
@@ -151,7 +151,7 @@ static void retire(struct cache_shard *shard, struct cache_entry *entry)
 /* Nobody finds it any more: free, or held by references. */
 static void settle(struct cache_shard *shard, struct cache_entry *entry)
 {
-    if (__atomic_load_n(&entry->refs, __ATOMIC_ACQUIRE) > 0) {
+    if (__atomic_load_n(&entry->refs, __ATOMIC_ACQUIRE) > 0 || lookers_have_pinned(&shard->store->lookers, entry)) {
         push(shard, &shard->held, entry);
         return;
     }

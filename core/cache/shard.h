@@ -32,7 +32,7 @@ struct cache_shard {
 enum { CACHE_KEY_SLOTS = 4096, CACHE_TAG_SLOTS = 65536 };
 
 struct cache_store {
-    uint64_t clock;                      /* atomic: moves on at every drop, remove and purge, and is never behind the wall clock at a mark */
+    uint64_t clock;                      /* atomic: moves on with every drop, and is never behind the wall clock at a mark */
     uint64_t purge_tick;                 /* atomic */
     uint64_t drops;                      /* atomic */
     size_t sweep_at;                     /* atomic: the next bucket, counted through all shards */

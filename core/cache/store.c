@@ -1,6 +1,6 @@
 /* store.c - L1: a table in shards, each with its own blocks, its own order of eviction and its share of the budget.
  *
- * DESIGN  A look-up takes no lock and moves nothing: it sits down (lookers.h), walks one bucket, compares, counts a reference and leaves.
+ * DESIGN  A look-up takes no lock and moves nothing: it sits down (lookers.h), walks one bucket, compares, pins what it found and leaves.
  *         What is expired or dropped stays in its place, a miss, until a put replaces it, the sweep comes by or room is needed: so
  *         a key in use keeps its standing with the policy across its refreshes.
  *         A put takes its block first (evicting), fills it without the lock, and then links it.
@@ -105,19 +105,55 @@ static enum cache_found judge(const struct cache_store *store, const struct cach
     return now_ms < entry->fresh_until_ms ? CACHE_FRESH : CACHE_STALE;
 }
 
-enum cache_found cache_store_get(struct cache_store *store, struct str key, uint64_t now_ms, struct cache_entry **out)
+/* While sitting. The seat of a thread that holds something already takes no other pin: a reference does as well. */
+static void hold(struct looker *looker, struct cache_entry *entry, struct cache_hold *out)
+{
+    *out = (struct cache_hold){ entry, lookers_pin(looker, entry) ? looker : NULL };
+    if (!out->seat)
+        __atomic_fetch_add(&entry->refs, 1, __ATOMIC_RELAXED);
+}
+
+enum cache_found cache_store_hold(struct cache_store *store, struct str key, uint64_t now_ms, struct cache_hold *out)
 {
     uint64_t hash = siphash(key.data, key.len);
     struct looker *looker = lookers_enter(&store->lookers);
     struct cache_entry *entry = shard_look(shard_of(store, hash), (uint32_t)hash, key);
     enum cache_found found = judge(store, entry, now_ms);
+    *out = (struct cache_hold){ NULL, NULL };
     if (entry)
         policy_hit(&entry->policy); /* wanted, even where it is out of date */
-    *out = found == CACHE_MISS ? NULL : entry;
-    if (*out)
-        __atomic_fetch_add(&entry->refs, 1, __ATOMIC_RELAXED);
+    if (found != CACHE_MISS)
+        hold(looker, entry, out);
     count(found == CACHE_FRESH ? &looker->hits : found == CACHE_STALE ? &looker->stale : &looker->misses);
     lookers_leave(looker);
+    return found;
+}
+
+void cache_store_let_go(struct cache_hold *hold)
+{
+    if (hold->seat)
+        lookers_unpin(hold->seat);
+    else
+        cache_entry_unref(hold->entry);
+    *hold = (struct cache_hold){ NULL, NULL };
+}
+
+struct cache_entry *cache_store_keep(struct cache_hold *hold)
+{
+    struct cache_entry *entry = hold->entry;
+    if (hold->seat) {
+        __atomic_fetch_add(&entry->refs, 1, __ATOMIC_RELAXED);
+        lookers_unpin(hold->seat);
+    }
+    *hold = (struct cache_hold){ NULL, NULL };
+    return entry;
+}
+
+enum cache_found cache_store_get(struct cache_store *store, struct str key, uint64_t now_ms, struct cache_entry **out)
+{
+    struct cache_hold hold;
+    enum cache_found found = cache_store_hold(store, key, now_ms, &hold);
+    *out = hold.entry ? cache_store_keep(&hold) : NULL;
     return found;
 }
 

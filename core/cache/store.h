@@ -49,7 +49,13 @@ MUST_USE enum fail cache_store_open(size_t bytes_max, struct cache_store **out);
 void cache_store_close(struct cache_store *store);                 /* when nobody holds a reference any more, but to loose entries */
 
 enum cache_found { CACHE_MISS, CACHE_FRESH, CACHE_STALE };
-/* On FRESH and STALE *out is a reference: cache_entry_unref it. Any thread. */
+/* What was found, held for a moment: until cache_store_let_go, on the same thread, without waiting in between. */
+struct cache_hold { struct cache_entry *entry; struct looker *seat; };
+/* On FRESH and STALE out->entry is held; on MISS it is NULL and nothing is to be let go of. Any thread. */
+enum cache_found cache_store_hold(struct cache_store *store, struct str key, uint64_t now_ms, struct cache_hold *out);
+void cache_store_let_go(struct cache_hold *hold);
+struct cache_entry *cache_store_keep(struct cache_hold *hold);     /* lets go of it, and gives a reference instead */
+/* The same with a reference: cache_entry_unref it. */
 enum cache_found cache_store_get(struct cache_store *store, struct str key, uint64_t now_ms, struct cache_entry **out);
 /* Puts a copy. out (may be NULL) gets a reference to the new entry. FAIL_FULL: too large (over 1/8 of a shard) or no room. */
 MUST_USE enum fail cache_store_put(struct cache_store *store, const struct cache_put *put, uint64_t now_ms, struct cache_entry **out);

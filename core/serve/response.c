@@ -23,7 +23,8 @@ enum {
     META_HEAD = ETAG_LEN + 2,
     FOLLOW_MS = 10000,
     RETRIES_MAX = 2,
-    FIELDS_MAX = 1024
+    FIELDS_MAX = 1024,
+    LENT_MAX = 16 * 1024
 };
 enum { ENTRY_RESPONSE = 1 };
 
@@ -160,8 +161,9 @@ static void send_unless_known(struct http_request *request, struct http_reply *r
     http_reply_send(request, reply);
 }
 
-/* Takes the reference. what: the X-Cache value. */
-static void send_entry(struct http_request *request, struct cache_entry *entry, struct str what)
+/* The entry is the caller's until release, or for this call where that is NULL. what: the X-Cache value. */
+static void send_held(struct http_request *request, struct cache_entry *entry, struct str what,
+                      void (*release)(void *owner))
 {
     struct str meta = cache_entry_meta(entry);
     assert(entry->kind == ENTRY_RESPONSE && meta.len >= META_HEAD);
@@ -185,9 +187,27 @@ static void send_entry(struct http_request *request, struct cache_entry *entry, 
                                 .type = type,
                                 .fields = str_make(fields, len),
                                 .body = cache_entry_value(entry),
-                                .release = release_entry,
+                                .release = release,
                                 .owner = entry };
     send_unless_known(request, &reply, etag);
+}
+
+/* Takes the reference. */
+static void send_entry(struct http_request *request, struct cache_entry *entry, struct str what)
+{
+    send_held(request, entry, what, release_entry);
+}
+
+/* Lets go of it. What is small is gone, or copied, when the call returns; what is large may stay with the socket for long. */
+static void send_hit(struct http_request *request, struct cache_hold *hold)
+{
+    struct str what = STR("HIT; layer=l1");
+    if (cache_entry_value(hold->entry).len > LENT_MAX) {
+        send_entry(request, cache_store_keep(hold), what);
+        return;
+    }
+    send_held(request, hold->entry, what, NULL);
+    cache_store_let_go(hold);
 }
 
 /* What an answer to GET is called: by its handler, or by its body. */
@@ -298,13 +318,14 @@ enum serve_response serve_response_try(struct cache *cache, const struct serve_p
     size_t key_len = is_get(request) ? key_write(policy, request, key) : 0;
     if (key_len == 0)
         return SERVE_RUN;
-    struct cache_entry *entry = NULL;
-    enum cache_found found = cache_store_get(cache->store, str_make(key, key_len), loop_now_ms(cache->loop), &entry);
+    struct cache_hold hold;
+    enum cache_found found = cache_store_hold(cache->store, str_make(key, key_len), loop_now_ms(cache->loop), &hold);
     if (found == CACHE_FRESH) {
         metric_add(counters.hit, 1);
-        send_entry(request, entry, STR("HIT; layer=l1"));
+        send_hit(request, &hold);
         return SERVE_DONE;
     }
+    struct cache_entry *entry = found == CACHE_STALE ? cache_store_keep(&hold) : NULL;
     struct serve_fill *fill = fill_new(cache, policy, request, key, key_len);
     if (!fill) {
         cache_entry_unref(entry);

@@ -47,10 +47,10 @@ static void put(struct str key, const char *value, size_t len)
 
 static bool get(struct str key)
 {
-    struct cache_entry *entry;
-    if (cache_store_get(store, key, 0, &entry) == CACHE_MISS)
+    struct cache_hold hold;
+    if (cache_store_hold(store, key, 0, &hold) == CACHE_MISS)
         return false;
-    cache_entry_unref(entry);
+    cache_store_let_go(&hold);
     return true;
 }
 

@@ -198,6 +198,33 @@ static void a_reader_keeps_what_was_replaced_and_it_counts_until_then(void **sta
     assert_int_equal(after.bytes, before.bytes);
 }
 
+static void what_is_held_stays_as_it_is_until_it_is_let_go_of(void **state)
+{
+    (void)state;
+    struct cache_stats before, during, after;
+    struct cache_hold hold, second;
+    struct cache_put put = put_of("a", "one");
+    cache_store_stats(store, &before);
+    assert_int_equal(cache_store_hold(store, put.key, 0, &hold), CACHE_MISS);
+    assert_null(hold.entry);
+    assert_int_equal(cache_store_put(store, &put, 0, NULL), FAIL_OK);
+    assert_int_equal(cache_store_hold(store, put.key, 0, &hold), CACHE_FRESH);
+    assert_int_equal(cache_store_hold(store, put.key, 0, &second), CACHE_FRESH); /* the seat has a pin: by reference */
+    cache_store_remove(store, put.key);
+    put.value = STR("two");
+    assert_int_equal(cache_store_put(store, &put, 0, NULL), FAIL_OK); /* not in the block of the first */
+    assert_true(str_is(cache_entry_value(hold.entry), STR("one")) && second.entry == hold.entry);
+    cache_store_let_go(&second);
+    struct cache_entry *kept = cache_store_keep(&hold);
+    cache_store_remove(store, put.key);
+    cache_store_stats(store, &during);
+    assert_true(during.bytes > before.bytes);
+    assert_true(str_is(cache_entry_value(kept), STR("one")));
+    cache_entry_unref(kept);
+    cache_store_stats(store, &after);
+    assert_int_equal(after.bytes, before.bytes);
+}
+
 static void what_is_too_large_is_refused(void **state)
 {
     (void)state;
@@ -402,7 +429,18 @@ static void *hammer(void *arg)
         snprintf(key, sizeof key, "shared-%u", n);
         cache_entry_unref(*keep);
         *keep = NULL;
-        if (what < 60) {
+        if (what < 30) {
+            struct cache_hold hold;
+            if (cache_store_hold(store, str_of(key), i, &hold) != CACHE_MISS) {
+                struct str text = cache_entry_value(hold.entry);
+                if (!str_is(cache_entry_key(hold.entry), str_of(key)) || text.data[0] != text.data[text.len - 1])
+                    abort();
+                if (what < 5)
+                    *keep = cache_store_keep(&hold);
+                else
+                    cache_store_let_go(&hold);
+            }
+        } else if (what < 60) {
             if (cache_store_get(store, str_of(key), i, keep) != CACHE_MISS) {
                 struct str text = cache_entry_value(*keep);
                 if (!str_is(cache_entry_key(*keep), str_of(key)) || text.data[0] != text.data[text.len - 1])
@@ -518,6 +556,7 @@ int main(void)
         TEST(a_purge_empties_it_at_once_and_sweeps_free_the_memory),
         TEST(sweeps_free_what_expired_and_nothing_else),
         TEST(a_reader_keeps_what_was_replaced_and_it_counts_until_then),
+        TEST(what_is_held_stays_as_it_is_until_it_is_let_go_of),
         TEST(what_is_too_large_is_refused),
         TEST(when_all_is_in_use_there_is_no_room_and_later_there_is),
         TEST(no_size_of_values_starves_another),
