@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { MIB = 1 << 20, BLOCKS = 400, STEPS = 200000 };
+enum { MIB = 1 << 20, BLOCKS = 400, STEPS = 60000 };
 
 static struct arena arena;
 static struct slab slab;

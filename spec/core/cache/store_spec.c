@@ -268,7 +268,7 @@ static void no_size_of_values_starves_another(void **state)
     static char value[100000];
     struct cache_stats stats;
     for (unsigned round = 0; round < COUNT_OF(sizes); round++)
-        for (unsigned i = 0; i < 20 * MIB / (sizes[round] + 1000); i++) {
+        for (unsigned i = 0; i < 8 * MIB / (sizes[round] + 1000); i++) {
             char key[32];
             snprintf(key, sizeof key, "%u-%u", round, i);
             struct cache_put put = { .key = str_of(key), .value = str_make(value, sizes[round]), .ttl_ms = 100 };
@@ -407,6 +407,8 @@ static void it_never_differs_from_a_dictionary_and_never_exceeds_its_bound(void 
         } else {
             now_ms += dice(&seed, 20);
         }
+        if (step % 8)
+            continue;
         cache_store_stats(store, &stats);
         assert_true(stats.bytes <= stats.bytes_max);
         assert_true(mem_live_tag(MEM_CACHE) <= stats.bytes);
