@@ -148,10 +148,16 @@ static void retire(struct cache_shard *shard, struct cache_entry *entry)
     push(shard, &shard->fresh, entry);
 }
 
-/* Nobody finds it any more: free, or held by references. */
+/* Pins first: who makes a reference of one counts that before it takes the pin off. */
+static bool is_held(const struct cache_shard *shard, const struct cache_entry *entry)
+{
+    return lookers_have_pinned(&shard->store->lookers, entry) || __atomic_load_n(&entry->refs, __ATOMIC_ACQUIRE) > 0;
+}
+
+/* Nobody finds it any more: free, or held. */
 static void settle(struct cache_shard *shard, struct cache_entry *entry)
 {
-    if (__atomic_load_n(&entry->refs, __ATOMIC_ACQUIRE) > 0 || lookers_have_pinned(&shard->store->lookers, entry)) {
+    if (is_held(shard, entry)) {
         push(shard, &shard->held, entry);
         return;
     }
@@ -268,7 +274,8 @@ struct cache_entry *shard_take(struct cache_shard *shard, size_t bytes, uint64_t
     for (unsigned i = 0; i < EVICTED_AT_ONCE && !entry; i++) {
         shard_reclaim(shard);
         entry = slab_take(&shard->slab, bytes);
-        *goes_on = entry || (shard->limbo_bytes <= limbo_max && evict(shard, bytes, now_ms));
+        bool may_evict = shard->limbo_bytes <= limbo_max && !slab_has_room(&shard->slab, bytes);
+        *goes_on = entry || (may_evict && evict(shard, bytes, now_ms));
         if (!*goes_on)
             return NULL;
     }

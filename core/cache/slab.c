@@ -88,9 +88,19 @@ static void unlist_page(struct slab *slab, struct slab_page *page)
     page->is_partial = false;
 }
 
+static bool has_pages(const struct slab *slab, size_t pages)
+{
+    return slab->bytes + pages * ARENA_PAGE <= slab->bytes_max;
+}
+
+bool slab_has_room(const struct slab *slab, size_t bytes)
+{
+    return has_pages(slab, bytes > SLAB_SMALL_MAX ? run_pages(bytes) : PAGES);
+}
+
 static void *take_run(struct slab *slab, size_t pages, size_t align)
 {
-    if (slab->bytes + pages * ARENA_PAGE > slab->bytes_max)
+    if (!has_pages(slab, pages))
         return NULL;
     void *run = arena_take(slab->arena, pages, align);
     if (run)

@@ -22,8 +22,10 @@ struct slab {
 void slab_init(struct slab *slab, struct arena *arena, size_t bytes_max);
 /* What a block of so many bytes really takes. */
 size_t slab_weight(size_t bytes);
-/* A block, aligned to 16; NULL: no room within bytes_max. */
+/* A block, aligned to 16; NULL: no room within bytes_max, or none in the arena. */
 void *slab_take(struct slab *slab, size_t bytes);
+/* Whether one more page, or the run, is within the budget. Where slab_take fails all the same, making room is no help. */
+bool slab_has_room(const struct slab *slab, size_t bytes);
 void slab_give(struct slab *slab, void *block, size_t bytes);
 
 /* Whether giving `block` back makes room for a block of `bytes`: a large one always gives pages, a small one its own size. */
