@@ -32,7 +32,8 @@ struct str cache_entry_value(const struct cache_entry *entry)
 
 uint64_t cache_entry_age_ms(const struct cache_entry *entry, uint64_t now_ms)
 {
-    return (uint64_t)(uint32_t)((uint32_t)(now_ms / 16) - entry->created_16ms) * 16;
+    int32_t age_16ms = (int32_t)((uint32_t)(now_ms / 16) - entry->created_16ms);
+    return age_16ms > 0 ? (uint64_t)age_16ms * 16 : 0;
 }
 
 static size_t bytes_of(size_t tags, size_t key, size_t value)

@@ -17,7 +17,7 @@ struct cache_store;
 #define CACHE_TAGS_MAX 8
 struct cache_entry {                     /* read-only once it is put, but for refs and what links it */
     uint64_t fresh_until_ms, mark;       /* mark: the one it was put with, or of the put itself; all its tags were undropped then */
-    uint32_t created_16ms, stale_ms;     /* created: the low bits of now_ms / 16, enough for two years of age */
+    uint32_t created_16ms, stale_ms;     /* created: the low bits of now_ms / 16, enough for a year of age */
     uint32_t refs;                       /* atomic: who holds it, the store aside; and ENTRY_LOOSE */
     uint32_t value_len;                  /* of meta and value */
     struct policy_node policy;           /* its `owners` is the length of the key */
@@ -27,7 +27,8 @@ struct cache_entry {                     /* read-only once it is put, but for re
     uint8_t tag_count;
     uint16_t tags[];                     /* 16 bits of the hash of each */
 };
-uint64_t cache_entry_age_ms(const struct cache_entry *entry, uint64_t now_ms);    /* to within 16 ms */
+/* To within 16 ms; 0 where now_ms, of a loop whose turn began earlier, is before it was put. */
+uint64_t cache_entry_age_ms(const struct cache_entry *entry, uint64_t now_ms);
 struct str cache_entry_key(const struct cache_entry *entry);
 struct str cache_entry_meta(const struct cache_entry *entry);
 struct str cache_entry_value(const struct cache_entry *entry);     /* without the meta data */

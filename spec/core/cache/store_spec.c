@@ -74,6 +74,19 @@ static void key_meta_value_and_kind_come_back_as_they_went_in(void **state)
     cache_entry_unref(entry);
 }
 
+static void an_entry_is_of_no_age_for_a_loop_whose_turn_began_before_it_was_put(void **state)
+{
+    (void)state;
+    static const uint64_t wraps_ms = UINT64_C(16) << 32; /* where the low bits begin anew */
+    struct cache_put put = put_of("a", "one");
+    struct cache_entry *entry = cache_entry_loose(&put, 1000);
+    assert_int_equal(cache_entry_age_ms(entry, 900), 0);
+    cache_entry_unref(entry);
+    entry = cache_entry_loose(&put, wraps_ms - 160);
+    assert_int_equal(cache_entry_age_ms(entry, wraps_ms + 160), 320);
+    cache_entry_unref(entry);
+}
+
 static void a_dropped_tag_makes_its_entries_misses_and_no_others(void **state)
 {
     (void)state;
@@ -552,6 +565,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_entry_is_fresh_then_stale_then_a_miss),
         TEST(key_meta_value_and_kind_come_back_as_they_went_in),
+        TEST(an_entry_is_of_no_age_for_a_loop_whose_turn_began_before_it_was_put),
         TEST(a_dropped_tag_makes_its_entries_misses_and_no_others),
         TEST(a_value_read_before_a_drop_is_not_put_after_it),
         TEST(an_entry_knows_whether_it_was_dropped_since),
