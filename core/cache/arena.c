@@ -2,7 +2,7 @@
  *
  * DESIGN  A run is looked for from behind the last one that was found, around the range. Given back, its pages go to the system at once
  *         (MADV_DONTNEED), so what is resident is what is in use.
- * HOLDS   The first run is never given out: handle 0 is nobody's.
+ * HOLDS   The first page is never given out: handle 0 is nobody's.
  * Path:   cache/slab > [cache/arena]
  */
 #include "cache/arena.h"

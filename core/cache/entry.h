@@ -11,6 +11,8 @@
 
 #define ENTRY_LOOSE 0x80000000u     /* in refs: in no store, ever; who lets go of it last frees it */
 
+_Static_assert(sizeof(struct policy_node) == 16 && offsetof(struct cache_entry, policy) % 16 == 0, "the policy's handles reach each node");
+
 static inline struct cache_entry *entry_of(const struct policy_node *node)
 {
     return (struct cache_entry *)(void *)((uintptr_t)node - offsetof(struct cache_entry, policy));

@@ -2,9 +2,11 @@
  *
  * DESIGN  A thread goes to the seat it has always gone to; where somebody else is sitting, to the next one.
  *           free -> since [enter]   since -> free [leave]
- *         enter writes the point and orders that before it looks into the table (the compare-and-swap is a full barrier); lookers_point
- *         moves the point on after the table was changed. So who was not seen sitting has seen the change.
- *         A pin is written before the seat is left, so who sees the seat left sees the pin.
+ *         enter writes since, and then the table is read; what is taken out is written to the table, and then since is read. All four,
+ *         the table's places included (shard.c), are sequentially consistent. So who was not seen sitting comes later in their one order,
+ *         and finds the change. Who read a point later than that of the change has acquired the change with it (lookers_point releases).
+ *         A pin is written before the seat is left, and leaving releases: who sees the seat left sees the pin, or what came after it.
+ *         A pin that is taken off releases as well: who sees that uses the memory again only after the last read of it.
  * HOLDS   since is never later than the point at the time it was written. A pin is set only by who sits, and taken off only by who set it.
  * Path:   cache/store > [cache/lookers]
  */
@@ -38,7 +40,7 @@ static void note_used(struct lookers *lookers, unsigned seats)
 
 struct looker *lookers_enter(struct lookers *lookers)
 {
-    uint64_t point = __atomic_load_n(&lookers->point, __ATOMIC_RELAXED);
+    uint64_t point = __atomic_load_n(&lookers->point, __ATOMIC_ACQUIRE);
     for (unsigned seat = my_seat();; seat++) {
         struct looker *looker = &lookers->seats[seat % LOOKERS_MAX];
         uint64_t nobody = 0;

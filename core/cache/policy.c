@@ -7,8 +7,8 @@
  *         A ghost is 20 bits of fingerprint and 12 of age in a set of four that the hash picks; the oldest of a set
  *         makes room. It counts for as many evictions as there are nodes, or ghosts where those are fewer. A false ghost (1 look-up in
  *         131,072) lets a node into the main queue too early, nothing more.
- * HOLDS   small_bytes is the sum over the small queue. policy_take looks at STEPS_MAX nodes at most; then the oldest one
- *         that does not have to stay goes, whatever its hits.
+ * HOLDS   small_bytes is the sum over the small queue. After STEPS_MAX nodes that were wanted or had to stay, policy_take lets
+ *         the oldest one go that does not have to stay, whatever its hits; of those it looks at STEPS_MAX, too.
  * Path:   cache/store > [cache/policy]
  */
 #include "cache/policy.h"

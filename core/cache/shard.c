@@ -9,7 +9,7 @@
  *         Room for a block is made by the policy's victims. Where a victim's block is of another size and so helps nobody, a page is
  *         cleared: the emptiest one that is no more than half full, or else the victim's own. So no size starves another.
  * HOLDS   What all blocks take is within slab.bytes_max at every step, limbo included. Where readers keep what was taken out, a put
- *         fails rather than that more goes: limbo_bytes <= a sixteenth of the budget and a block.
+ *         fails rather than that more goes: none evicts while limbo_bytes is above a sixteenth of the budget and the block it wants.
  * Path:   cache/store > [cache/shard] > cache/slab, cache/policy, cache/lookers
  */
 #include "cache/shard.h"
@@ -73,7 +73,9 @@ void shard_close(struct cache_shard *shard)
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
-static uint32_t load(const uint32_t *place) { return __atomic_load_n(place, __ATOMIC_ACQUIRE); }
+/* In one order with the coming and going of lookers (lookers.c). */
+static uint32_t load(const uint32_t *place) { return __atomic_load_n(place, __ATOMIC_SEQ_CST); }
+static void store(uint32_t *place, uint32_t handle) { __atomic_store_n(place, handle, __ATOMIC_SEQ_CST); }
 
 static bool is_it(const struct cache_entry *entry, uint32_t hash, struct str key)
 {
@@ -140,7 +142,7 @@ static struct cache_entry *pop(struct cache_shard *shard, struct shard_queue *qu
     return entry;
 }
 
-/* It has left table and policy. */
+/* It has left the table, and the policy before that: their links are its own now. */
 static void retire(struct cache_shard *shard, struct cache_entry *entry)
 {
     shard->entries--;
@@ -194,12 +196,18 @@ void shard_reclaim(struct cache_shard *shard)
 
 /* --- in and out --------------------------------------------------------------------------------------------------- */
 
-void shard_take_out(struct cache_shard *shard, uint32_t *place, bool is_remembered)
+/* What the policy has let go of. */
+static void cut(struct cache_shard *shard, uint32_t *place)
 {
     struct cache_entry *entry = shard_entry(shard->store, *place);
-    __atomic_store_n(place, entry->next, __ATOMIC_RELEASE);
-    policy_remove(&shard->policy, &entry->policy, is_remembered);
+    store(place, entry->next);
     retire(shard, entry);
+}
+
+void shard_take_out(struct cache_shard *shard, uint32_t *place, bool is_remembered)
+{
+    policy_remove(&shard->policy, &shard_entry(shard->store, *place)->policy, is_remembered);
+    cut(shard, place);
 }
 
 void shard_link(struct cache_shard *shard, struct cache_entry *entry, uint64_t now_ms)
@@ -207,7 +215,7 @@ void shard_link(struct cache_shard *shard, struct cache_entry *entry, uint64_t n
     uint32_t *place = shard_find(shard, entry->policy.hash, cache_entry_key(entry));
     struct cache_entry *old = *place ? shard_entry(shard->store, *place) : NULL;
     entry->next = old ? old->next : 0;
-    __atomic_store_n(place, arena_handle(&shard->store->arena, entry), __ATOMIC_RELEASE);
+    store(place, arena_handle(&shard->store->arena, entry));
     shard->entries++;
     shard->puts++;
     if (!old) {
@@ -258,10 +266,8 @@ static bool evict(struct cache_shard *shard, size_t bytes, uint64_t now_ms)
     struct slab_page *page = helps ? NULL : slab_page_to_clear(&shard->slab, bytes);
     if (!helps && !page)
         page = slab_page_of(entry);
-    uint32_t *place = place_of(shard, entry);
-    __atomic_store_n(place, entry->next, __ATOMIC_RELEASE);
     shard->evictions++;
-    retire(shard, entry);
+    cut(shard, place_of(shard, entry));
     if (page)
         slab_each(page, clear_block, shard);
     return true;
