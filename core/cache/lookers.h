@@ -20,7 +20,7 @@ struct looker {
     uint64_t since;                 /* atomic: the point of the look-up under way; 0: nobody sits here */
     const void *pin;                /* atomic: what who sat here holds; NULL: nothing */
     uint64_t hits, stale, misses;   /* atomic, written by who sits here */
-    char apart[24];
+    char apart[88];                 /* wherever the store begins, no two seats are on one cache line */
 };
 
 struct lookers {
