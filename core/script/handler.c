@@ -279,7 +279,7 @@ static void add_fields(struct task *task, const struct serve_fill *fill)
 static void log_unkeyed(const struct script_route *route, struct str read)
 {
     bool is_field = !str_starts(read, STR("req.")) && !str_starts(read, STR("pairs("));
-    log_line(LOG_WARN, "a route with cache reads what its answers are not kept by: they are not kept",
+    log_line(LOG_WARN, "the answers of a route with cache are not kept: its handler reads what their key does not hold",
              LOG_TEXT("plugin", route->plugin), LOG_TEXT("route", route->name), LOG_STR("reads", read),
              LOG_TEXT("fix", is_field ? "add the field to cache.vary, or take cache off the route and use cx.cache:get "
                                         "with a key that holds it"

@@ -55,8 +55,7 @@ void vm_hold(lua_State *L, size_t bytes)
     if (!has_room(vm))
         luaL_error(L,
                    "not enough memory: the results of statements and loaders that Lua holds have %d MiB of the %d MiB "
-                   "of lua.memory; "
-                   "keep less of them, or set it higher",
+                   "of lua.memory; keep less of them, or set it higher",
                    (int)(vm->results >> 20), (int)(vm->memory.bytes_max >> 20));
 }
 
