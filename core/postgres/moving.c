@@ -9,6 +9,7 @@
 #include "postgres/moving.h"
 
 #include "postgres/lane.h"
+#include "postgres/opening.h"
 #include "postgres/queue.h"
 
 /* On the loop it is on; `home` is the lane of that. */
@@ -26,6 +27,7 @@ static void close_moved(struct postgres_connection *connection, struct postgres_
     }
     pool->total--;
     connection->destination->homes--;
+    postgres_opening_note_end(pool);
     postgres_queue_kick(pool, NULL);
     postgres_pool_unlock(pool);
     list_remove(&connection->all_node);
