@@ -5,8 +5,8 @@
  *   cache_bench memory COUNT BYTES     COUNT entries whose key and value are BYTES together: bytes of the store, and resident
  *   cache_bench replay ENTRIES         a trace from standard input, a key a line, through a store that holds so many entries
  *
- * Each prints one line of figures; tools/bench/cache makes the table.
- * Path:   tools/bench/cache > [cache_bench] > cache/store
+ * Each prints one line of figures.
+ * Path:   [cache_bench] > cache/store
  */
 #include "base/clock.h"
 #include "base/random.h"
@@ -41,8 +41,8 @@ static struct str key_of(char out[32], uint64_t n)
 static void put(struct str key, const char *value, size_t len)
 {
     struct cache_put entry = { .key = key, .value = str_make(value, len), .ttl_ms = 3600000 };
-    if (cache_store_put(store, &entry, 0, NULL) == FAIL_NOMEM)
-        die("no memory");
+    if (cache_store_put(store, &entry, 0, NULL))
+        die("an entry has no room");
 }
 
 static bool get(struct str key)
