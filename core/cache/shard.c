@@ -6,8 +6,9 @@
  *           fresh -> waiting [all of them, when none waits: a point is asked for]
  *           waiting -> free [the point is over, nobody holds or pins it]            waiting -> held -> free [when its last holder let go]
  *         Links change with one atomic store each; an entry that is out keeps its `next`, so who stands on it finds the way on.
- *         Room for a block is made by the policy's victims. Where a victim's block is of another size and so helps nobody, a page is
- *         cleared: the emptiest one that is no more than half full, or else the victim's own. So no size starves another.
+ *         Room for a block is made by the policy's victims. Where a victim's block is of another size and so helps nobody yet, the
+ *         emptiest page is cleared if it is no more than a quarter full. So no size starves another, and nearly all that goes the
+ *         policy has chosen: who clears fuller pages takes what is in use with what is not.
  * HOLDS   What all blocks take is within slab.bytes_max at every step, limbo included. Where readers keep what was taken out, a put
  *         fails rather than that more goes: none evicts while limbo_bytes is above a sixteenth of the budget and the block it wants.
  * Path:   cache/store > [cache/shard] > cache/slab, cache/policy, cache/lookers
@@ -264,8 +265,6 @@ static bool evict(struct cache_shard *shard, size_t bytes, uint64_t now_ms)
     struct cache_entry *entry = entry_of(node);
     bool helps = slab_helps(entry, entry_size(entry), bytes);
     struct slab_page *page = helps ? NULL : slab_page_to_clear(&shard->slab, bytes);
-    if (!helps && !page)
-        page = slab_page_of(entry);
     shard->evictions++;
     cut(shard, place_of(shard, entry));
     if (page)

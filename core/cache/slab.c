@@ -214,7 +214,7 @@ struct slab_page *slab_page_to_clear(const struct slab *slab, size_t bytes)
     for (unsigned class = 0; class < SLAB_CLASSES_MAX; class ++) {
         struct slab_page *page = class == except ? NULL : slab->partial[class];
         for (unsigned looked = 0; page && looked < 8; looked++, page = page->next)
-            if (page->taken * 2 <= page->blocks && (!best || page->taken * page->size < best->taken * best->size))
+            if (page->taken * 4 <= page->blocks && (!best || page->taken * page->size < best->taken * best->size))
                 best = page;
     }
     return best;

@@ -30,7 +30,7 @@ void slab_give(struct slab *slab, void *block, size_t bytes);
 
 /* Whether giving `block` back makes room for a block of `bytes`: a large one always gives pages, a small one its own size. */
 bool slab_helps(const void *block, size_t block_bytes, size_t bytes);
-/* The page with the fewest blocks, of those at most half full that are not of the size for `bytes`; NULL: none. */
+/* The page with the fewest blocks, of those at most a quarter full that are not of the size for `bytes`; NULL: none. */
 struct slab_page *slab_page_to_clear(const struct slab *slab, size_t bytes);
 struct slab_page *slab_page_of(const void *block);      /* of a small one */
 /* Calls fn for each block of the page that is taken; it may give this one back. */

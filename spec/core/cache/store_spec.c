@@ -292,6 +292,34 @@ static void no_size_of_values_starves_another(void **state)
     assert_true(stats.entries > MIB / 200); /* the last ones have nearly all of it */
 }
 
+/* Small ones that are in use stand in pages with others that are not, and it is those that make room. */
+static void large_values_that_pass_leave_small_ones_that_are_in_use(void **state)
+{
+    (void)state;
+    enum { USED = 500, LARGE = 60000, PASSING = 200 };
+    static char value[LARGE];
+    char key[32];
+    unsigned left = 0;
+    for (unsigned i = 0; i < USED * 2; i++) {
+        snprintf(key, sizeof key, "%s-%u", i % 2 ? "once" : "used", i / 2);
+        struct cache_put put = { .key = str_of(key), .value = str_make(value, 400), .ttl_ms = 100 };
+        assert_int_equal(cache_store_put(store, &put, 0, NULL), FAIL_OK);
+    }
+    for (unsigned n = 0; n < PASSING; n++) {
+        left = 0;
+        for (unsigned i = 0; i < USED; i++) {
+            struct cache_hold hold;
+            snprintf(key, sizeof key, "used-%u", i);
+            left += cache_store_hold(store, str_of(key), 0, &hold) == CACHE_FRESH;
+            cache_store_let_go(&hold);
+        }
+        snprintf(key, sizeof key, "large-%u", n);
+        struct cache_put put = { .key = str_of(key), .value = str_make(value, LARGE), .ttl_ms = 100 };
+        assert_int_equal(cache_store_put(store, &put, 0, NULL), FAIL_OK);
+    }
+    assert_in_range(left, USED * 9 / 10, USED);
+}
+
 static void running_out_of_memory_leaves_it_whole(void **state)
 {
     (void)state;
@@ -576,6 +604,7 @@ int main(void)
         TEST(what_is_too_large_is_refused),
         TEST(when_all_is_in_use_there_is_no_room_and_later_there_is),
         TEST(no_size_of_values_starves_another),
+        TEST(large_values_that_pass_leave_small_ones_that_are_in_use),
         TEST(running_out_of_memory_leaves_it_whole),
         TEST(it_never_differs_from_a_dictionary_and_never_exceeds_its_bound),
         TEST(eight_threads_do_not_disturb_each_other),
