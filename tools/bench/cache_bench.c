@@ -5,8 +5,8 @@
  *   cache_bench memory COUNT BYTES     COUNT entries whose key and value are BYTES together: bytes of the store, and resident
  *   cache_bench replay ENTRIES         a trace from standard input, a key a line, through a store that holds so many entries
  *
- * Each prints one line of figures.
- * Path:   [cache_bench] > cache/store
+ * Each prints one line of figures; tools/bench/cache makes the table.
+ * Path:   tools/bench/cache > [cache_bench] > cache/store
  */
 #include "base/clock.h"
 #include "base/random.h"
