@@ -1,4 +1,4 @@
-/* slab.c - blocks of sizes that grow by an eighth, in pages of 32 KiB; above 4 KiB, runs of pages.
+/* slab.c - blocks of sizes that grow by an eighth, in pages of 32 KiB; above a third of that, runs of pages of 4 KiB.
  *
  * DESIGN  A page begins with its head: its size, and a bit for each block that is taken. Pages with free blocks are on the list of
  *         their size; full ones are on none. A page whose last block is given back goes back to the arena.
@@ -29,28 +29,35 @@ struct slab_page {
 };
 enum { HEAD = (sizeof(struct slab_page) + ARENA_UNIT - 1) / ARENA_UNIT * ARENA_UNIT };
 
-_Static_assert((PAGE_BYTES - HEAD) / SLAB_SMALL_MAX == PAGES, "the largest small block fills a page");
+_Static_assert((PAGE_BYTES - HEAD) / SLAB_SMALL_MAX == 3, "three of the largest fill a page");
 
 void slab_init(struct slab *slab, struct arena *arena, size_t bytes_max)
 {
     *slab = (struct slab){ .arena = arena, .bytes_max = bytes_max };
 }
 
-/* The class of a small size, and the size of its blocks. */
+/* Each an eighth larger than the one before, to 16 bytes; the last ones are what a page has room for ten to three of. */
+static const uint16_t sizes[] = { 64,   80,   96,   112,  128,  144,  160,  176,  192,  208,  224,
+                                  240,  256,  288,  320,  352,  384,  432,  480,  528,  592,  656,
+                                  736,  816,  912,  1024, 1152, 1296, 1456, 1632, 1824, 2048, 2304,
+                                  2592, 2912, 3264, 3616, 4080, 4656, 5440, 6528, 8160, 10880 };
+enum { CLASSES = sizeof sizes / sizeof *sizes };
+
+_Static_assert(sizeof sizes / sizeof *sizes <= SLAB_CLASSES_MAX, "a list for each size");
+
+/* The first size that is large enough. */
 static unsigned class_of(size_t bytes, size_t *size)
 {
-    unsigned class = 0;
-    size_t next = SMALLEST;
-    while (next < bytes) {
-        size_t grown = (next + next / 8) & ~(size_t)(ARENA_UNIT - 1);
-        next = grown > next ? grown : next + ARENA_UNIT;
-        if (next > SLAB_SMALL_MAX)
-            next = SLAB_SMALL_MAX;
-        class ++;
+    unsigned low = 0, high = CLASSES - 1;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (sizes[middle] < bytes)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    assert(class < SLAB_CLASSES_MAX);
-    *size = next;
-    return class;
+    *size = sizes[low];
+    return low;
 }
 
 static size_t run_pages(size_t bytes) { return (bytes + ARENA_PAGE - 1) / ARENA_PAGE; }

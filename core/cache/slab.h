@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-enum { SLAB_SMALL_MAX = 4080, SLAB_CLASSES_MAX = 48 };
+enum { SLAB_SMALL_MAX = 10880, SLAB_CLASSES_MAX = 48 };
 
 struct slab_page;
 struct slab {

@@ -24,7 +24,7 @@ enum {
     FOLLOW_MS = 10000,
     RETRIES_MAX = 2,
     FIELDS_MAX = 1024,
-    LENT_MAX = 16 * 1024
+    LENT_MAX = 2048 /* what http copies behind its head */
 };
 enum { ENTRY_RESPONSE = 1 };
 

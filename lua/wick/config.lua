@@ -57,8 +57,10 @@ end
 local function note(reader, text, level)
   local _, placed = pcall(error, text, level + 2) -- pcall and this function stand between
   placed = config.without_secrets(placed, reader.secrets)
-  reader.gaps[#reader.gaps + 1] = not reader.noted[placed] and placed or nil
-  reader.noted[placed] = true
+  if not reader.noted[placed] then
+    reader.gaps[#reader.gaps + 1] = placed
+    reader.noted[placed] = true
+  end
 end
 
 -- One file, evaluated. reader: { world = see config.load, secrets =, gaps = texts of what was not found, noted = set of those,
