@@ -16,15 +16,25 @@ local locate = require "wick.locate"
 
 local config = {}
 
--- Stands for what was not found, within any text; no environment variable has the character U+0000.
-local GAP = "\0(not found)\0"
+-- Stands for what was not found, within any text; no environment variable has the character U+0000, and upper() changes nothing.
+local GAP = "\0(?)\0"
 
 local function folder_of(path)
   return path:match("^(.*/)[^/]*$") or "./"
 end
 
 local function relative(path, base)
-  return path:sub(1, 1) == "/" and path or base .. path
+  return path:sub(1, 1) == "/" and path or base .. path:gsub("^%./+", "")
+end
+
+-- One file, one name: "./a.lua" is "a.lua".
+local function identity(path)
+  return (path:gsub("^%./+", ""))
+end
+
+-- A mistake with the file it is in, where Lua named no line: it does not for a tail call, or when memory ran out.
+local function within(path, message)
+  return message:find("^[^\n]-:%d+: ") and message or ("%s: %s"):format(path, message)
 end
 
 --- A message in which what came from `env` or `file` is replaced by where it came from. secrets: see load.
@@ -53,10 +63,10 @@ local function want_path(name, word)
   end
 end
 
--- Notes a mistake once; level: of the line it is in, as error() counts.
-local function note(reader, text, level)
+-- Notes a mistake of a file once; level: of the line it is in, as error() counts.
+local function note(reader, path, text, level)
   local _, placed = pcall(error, text, level + 2) -- pcall and this function stand between
-  placed = config.without_secrets(placed, reader.secrets)
+  placed = config.without_secrets(placed == text and ("%s: %s"):format(path, text) or placed, reader.secrets)
   if not reader.noted[placed] then
     reader.gaps[#reader.gaps + 1] = placed
     reader.noted[placed] = true
@@ -83,7 +93,7 @@ local function evaluate(path, reader, depth)
         return value
       end
       if select("#", ...) < 2 then
-        note(reader, ("the environment variable %s is not set; set it, or write env(%q, default)"):format(name, name), 2)
+        note(reader, path, ("the environment variable %s is not set; set it, or write env(%q, default)"):format(name, name), 2)
         return GAP
       end
       return default
@@ -92,7 +102,7 @@ local function evaluate(path, reader, depth)
       want_path(name, "file")
       local text, problem = world.read_file(relative(name, folder_of(path)), 65536)
       if not text then
-        note(reader, ("file %q: %s"):format(name, problem), 2)
+        note(reader, path, ("file %q: %s"):format(name, problem), 2)
         return GAP
       end
       text = text:gsub("\r?\n$", "")
@@ -106,13 +116,13 @@ local function evaluate(path, reader, depth)
       end
       local other = relative(name, folder_of(path))
       local value, problem
-      if reader.open[other] then
+      if reader.open[identity(other)] then
         problem = ("include %q: this file is being read: it would include itself for ever"):format(name)
       else
         value, problem = evaluate(other, reader, depth + 1)
       end
       if value == nil then
-        note(reader, problem or ("include %q: the file returns nothing"):format(name), 2)
+        note(reader, path, problem or ("include %q: the file returns nothing"):format(name), 2)
         return GAP
       end
       return value
@@ -132,11 +142,11 @@ local function evaluate(path, reader, depth)
   if not chunk then
     return nil, without_texts(syntax, secrets)
   end
-  reader.open[path] = true
+  reader.open[identity(path)] = true
   local fine, value = pcall(chunk)
-  reader.open[path] = nil
+  reader.open[identity(path)] = nil
   if not fine then
-    return nil, without_texts(tostring(value), secrets)
+    return nil, without_texts(within(path, tostring(value)), secrets)
   end
   return value, nil, source
 end
@@ -151,12 +161,19 @@ local function line_of(lines, path)
   return nil
 end
 
--- Whether the value at a path is, or holds, something that was not found.
+local function holds_gap(value)
+  return type(value) == "string" and value:find(GAP, 1, true) ~= nil
+end
+
+-- Whether the value at a path, or a key on the way there, is, or holds, something that was not found.
 local function has_gap(value, path)
   for _, key in ipairs(path) do
+    if holds_gap(key) then
+      return true
+    end
     value = type(value) == "table" and value[key] or nil
   end
-  return type(value) == "string" and value:find(GAP, 1, true) ~= nil
+  return holds_gap(value)
 end
 
 --- Reads and checks a configuration. Returns the settings, nil and where they come from ({ source =, raw =, secrets = }), or nil,
@@ -175,7 +192,7 @@ function config.load(path, world)
     return nil, { ("%s: must return a table of settings, as in: return { listen = \"127.0.0.1:8080\" }"):format(path) }
   end
   local checked, errors, part = settings.check(value, secrets)
-  local origin = { source = source, raw = value, secrets = secrets, part = part }
+  local origin = { source = source, raw = value, secrets = secrets, part = checked or part }
   local known = checked or part
   known.config_path, known.config_folder = path, folder_of(path)
   if checked and not reader.gaps[1] then

@@ -93,7 +93,7 @@ local function locate(source)
   local function full(name)
     local prefix = prefixes[#prefixes]
     if math.type(name) then
-      return ("%s[%d]"):format(prefix, name)
+      return ("%s[%s]"):format(prefix, math.tointeger(name) or name)
     end
     return prefix == "" and name or prefix .. "." .. name
   end

@@ -242,7 +242,7 @@ local function open_all(settings, texts, option_texts)
     local one = open_entry(entry, index)
     local name = one and tostring(one.table.name)
     if name and all[name] then
-      texts[#texts + 1] = ("plugin %s is listed twice"):format(name)
+      table.move(option_texts(index, { { path = {}, text = ("plugin %s is listed twice"):format(name) } }), 1, 1, #texts + 1, texts)
     elseif name then
       list[#list + 1], all[name] = one, one
     end

@@ -107,6 +107,7 @@ describe("the configuration", function()
       ["return { listen = os.getenv 'X' }"] = "config.lua:1:",
       ["return { listen = env 'WICK_SPEC_MISSING' }"] = "the environment variable WICK_SPEC_MISSING is not set",
       ["return { listen = file 'missing-file' }"] = "missing-file",
+      ["return { listen = ('x'):rep(1e12) }"] = "config.lua: not enough memory",
     } do
       local result = run({ "check" }, text)
       assert.equal(78, result.code, text .. ": " .. result.err)
@@ -115,6 +116,16 @@ describe("the configuration", function()
     local result = run { "check", "--config", "/nowhere/config.lua" }
     assert.equal(78, result.code)
     assert.is_truthy(result.err:find("/nowhere/config.lua", 1, true), result.err)
+  end)
+
+  it("is refused where only an option or the name of a plugin was not found, beside what else is wrong with the plugins", function()
+    local result = run({ "check" }, [[return { database = { sqlite = { path = "x.db" } }, plugins = { "accounts", env "WICK_SPEC_MISSING",
+      accounts = { session_tll = "1h", first_admin = { email = "you@example.com", password = env "WICK_SPEC_PASSWORD" } } } }]])
+    assert.equal(78, result.code, result.err)
+    for _, words in ipairs { "config.lua:1: the environment variable WICK_SPEC_MISSING is not set",
+      "config.lua:2: the environment variable WICK_SPEC_PASSWORD is not set", "session_tll: is not known here", "wick: 3 mistakes" } do
+      assert.is_truthy(result.err:find(words, 1, true), result.err)
+    end
   end)
 
   it("takes texts from regular files of a sane size only, and does not wait for others", function()

@@ -182,6 +182,19 @@ describe("config", function()
         mistakes 'return { workers = tonumber(env "N") }')
     end)
 
+    it("tells nothing that follows from what was not found, in a key or in capitals, and names the file where Lua names no line", function()
+      local missing = 'the environment variable N is not set; set it, or write env("N", default)'
+      assert.same({ "config.lua:1: " .. missing }, mistakes 'return { [env "N"] = 1, log = { [env "N"] = { a = 1 } } }')
+      assert.same({ "config.lua:1: " .. missing }, mistakes 'return { listen = env("N"):upper() }')
+      assert.same({ "config.lua: " .. missing }, mistakes 'return env "N"')
+    end)
+
+    it("says which plugins there are where all else is right, so that theirs are told, too", function()
+      local _, texts, origin = load 'return { plugins = { "a", a = { secret = env "N" } } }'
+      assert.equal(1, #texts)
+      assert.same({ "a" }, origin.part.plugins)
+    end)
+
     it("finds the mistake in an included file", function()
       files["/etc/wick/a.lua"], files["/etc/wick/b.lua"] = "return {\n x = }", "local y = 1"
       files["/etc/wick/c.lua"] = 'return { log = include "c.lua" }'
@@ -189,6 +202,10 @@ describe("config", function()
       assert.same({ 'config.lua:1: include "b.lua": the file returns nothing' }, mistakes 'return { log = include "b.lua" }')
       assert.same({ 'c.lua:1: include "c.lua": this file is being read: it would include itself for ever' },
         mistakes 'return { log = include "c.lua" }')
+      for _, name in ipairs { "config.lua", "./config.lua", ".//config.lua" } do
+        assert.same({ ('config.lua:1: include "%s": this file is being read: it would include itself for ever'):format(name) },
+          mistakes(('return { log = include "%s" }'):format(name)))
+      end
       for depth = 1, 9 do
         files[("/etc/wick/%d.lua"):format(depth)] = ('return { log = include "%d.lua" }'):format(depth + 1)
       end

@@ -80,6 +80,7 @@ return {
 
   it("knows numbered keys", function()
     assert.same({ ["[3]"] = 1, ["[3].a"] = 1 }, locate "return { [3] = { a = 1 } }")
+    assert.same({ ["[1.5]"] = 1, ["[2]"] = 1, ["[1e+300]"] = 1 }, locate "return { [1.5] = 1, [2.0] = 1, [1e300] = 1 }")
   end)
 
   it("finds nothing where there is no table", function()

@@ -109,7 +109,7 @@ describe("plugins", function()
     end)
 
     it("once", function()
-      assert.same({ "plugin a is listed twice" },
+      assert.same({ "config.lua:1: plugins[2]: plugin a is listed twice" },
         mistakes({ ["plugins/a/init.lua"] = 'return { name = "a" }' }, 'return { plugins = { "a", "./plugins/a" } }'))
     end)
   end)
