@@ -73,9 +73,10 @@ static size_t key_write(const struct serve_policy *policy, const struct http_req
     len += query.len;
     for (unsigned i = 0; i < policy->vary_count; i++) {
         struct str value = http_head_field(&request->head, policy->vary[i]);
-        if (len + value.len + 1 > KEY_MAX)
+        if (len + value.len + 2 > KEY_MAX)
             return 0;
         key[len++] = '\n';
+        key[len++] = value.data ? '=' : '-'; /* an empty field is one, and a handler sees which */
         if (value.len)
             memcpy(key + len, value.data, value.len);
         len += value.len;

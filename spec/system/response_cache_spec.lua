@@ -170,6 +170,8 @@ describe("a route with cache", function()
     server:get("/same", { cookie = "a=1" })
     assert.equal("HIT; layer=l1", server:get("/same", { cookie = "a=1" }).headers["x-cache"])
     assert.equal("a=2", server:get("/same", { cookie = "a=2" }):json().cookie)
+    assert.equal("", server:get("/same", { cookie = "" }):json().cookie)
+    assert.is_nil(server:get("/same"):json().cookie)
     assert.is_nil(server:log():find("are not kept", 1, true))
   end)
 
