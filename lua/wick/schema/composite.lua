@@ -305,8 +305,8 @@ function S.any_of(choices, options)
     error(("the choices are a list of schemas, as in S.any_of({ S.int64 {}, S.string {} }); got %s"):format(
       getmetatable(choices) == Type and "a schema" or plain(choices)), 2)
   end
-  for i, one in ipairs(choices) do
-    need_schema(one, ("choice %d"):format(i), "S.any_of({ S.int64 {}, S.string {} })")
+  for i = 1, #choices do -- ipairs would end at one that is nil
+    need_schema(choices[i], ("choice %d"):format(i), "S.any_of({ S.int64 {}, S.string {} })")
   end
   return make("any_of", options, {
     choices = choices, read = read_any_of,

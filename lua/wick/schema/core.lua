@@ -215,6 +215,12 @@ local OPTIONS = {
   list = { "min_items", "max_items" }, map = { "max_items", "key_pattern" },
 }
 
+-- The options that are numbers.
+local NUMBERS = {
+  int64 = { "min", "max" }, number = { "min", "max" }, string = { "min_length", "max_length" },
+  list = { "min_items", "max_items" }, map = { "max_items" },
+}
+
 local function list_of(kind)
   local out = { table.unpack(COMMON) }
   table.move(OPTIONS[kind] or {}, 1, #(OPTIONS[kind] or {}), #out + 1, out)
@@ -234,6 +240,12 @@ local function mistake_of(kind, options)
     end
     if not is_known then
       return ("a schema of kind %s has no option %s%s"):format(kind, core.plain(name), suggest.phrase(name, known))
+    end
+  end
+  for _, name in ipairs(NUMBERS[kind] or {}) do
+    local limit = options[name]
+    if limit ~= nil and (not math.type(limit) or limit ~= limit) then
+      return ("%s must be a number, not %s"):format(name, core.plain(limit))
     end
   end
   for _, pair in ipairs { { "min", "max" }, { "min_length", "max_length" }, { "min_items", "max_items" } } do

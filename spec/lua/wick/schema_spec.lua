@@ -477,6 +477,21 @@ describe("a schema that is written wrongly", function()
     assert.matches("the items of a list must be a schema, as in S.list(S.string {}); got a table", why(function() S.list {} end), 1, true)
     assert.matches('choice 2 must be a schema, as in S.any_of({ S.int64 {}, S.string {} }); got "x"',
       why(function() S.any_of { S.int64 {}, "x" } end), 1, true)
+    assert.matches("choice 2 must be a schema, as in S.any_of({ S.int64 {}, S.string {} }); got nothing",
+      why(function() S.any_of { S.int64 {}, S.text, S.string {} } end), 1, true)
+  end)
+
+  it("is a mistake where it is written: a limit that is no number", function()
+    for option, made in pairs {
+      min = function() return { S.int64 { min = "1" } } end,
+      max = function() return { S.number { max = 0/0 } } end,
+      min_length = function() return { S.string { min_length = "5" } } end,
+      max_length = function() return { S.enum { "a", max_length = {} } } end,
+      min_items = function() return { S.list(S.string {}, { min_items = true }) } end,
+      max_items = function() return { S.map(S.string {}, { max_items = "64" }) } end,
+    } do
+      assert.matches(("schema_spec.lua:%%d+: %s must be a number, not "):format(option), why(made))
+    end
   end)
 
   it("is a mistake where it is written: a limit that is misspelt would be none", function()
