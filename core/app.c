@@ -451,14 +451,6 @@ static void say_listening(struct app *app)
              LOG_INT("admin_port", app->admin ? serve_admin_port(app->admin) : 0));
 }
 
-static void say_failed(struct app *app, enum fail fail)
-{
-    char fix[256] = "";
-    bool has_fix = files_are_used_up(fix, sizeof fix);
-    struct log_field fields[] = { LOG_TEXT("why", app->why[0] ? app->why : fail_text(fail)), LOG_TEXT("fix", fix) };
-    log_fields(LOG_ERROR, "cannot start", fields, has_fix ? 2 : 1);
-}
-
 int app_serve(void *arg, struct script_vm *vm, struct str settings_json)
 {
     struct app *app = mem_zero(MEM_APP, sizeof *app);
@@ -482,7 +474,7 @@ int app_serve(void *arg, struct script_vm *vm, struct str settings_json)
     if (!fail)
         fail = open_admin(app);
     if (fail) {
-        say_failed(app, fail);
+        files_log_failure("cannot start", app->why[0] ? app->why : fail_text(fail));
         app->exit_code = fail == FAIL_INVALID || fail == FAIL_MISSING ? CONFIG_EXIT : 1;
         give_up(app);
     } else {

@@ -6,8 +6,11 @@
  */
 #include "files.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -24,14 +27,22 @@ static bool can_open(unsigned count)
     return can;
 }
 
-bool files_are_used_up(char *why, size_t why_bytes)
+static bool are_used_up(char *fix, size_t fix_bytes)
 {
     struct rlimit limit;
     if (can_open(LEAST) || getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return false;
-    snprintf(why, why_bytes,
+    snprintf(fix, fix_bytes,
              "raise the limit of open files, which is %llu and reached (ulimit -n; LimitNOFILE= of systemd), above "
              "http.connections_max",
              (unsigned long long)limit.rlim_cur);
     return true;
+}
+
+void files_log_failure(const char *what, const char *why)
+{
+    char fix[256] = "";
+    bool has_fix = are_used_up(fix, sizeof fix);
+    struct log_field fields[] = { LOG_TEXT("why", why), LOG_TEXT("fix", fix) };
+    log_fields(LOG_ERROR, what, fields, has_fix ? 2 : 1);
 }

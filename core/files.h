@@ -2,11 +2,8 @@
 #ifndef FILES_H
 #define FILES_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
-/* True: the limit of open files is (nearly) reached; why says so, and what to do. Asked where something has just failed, before
- * anything is closed for it. */
-bool files_are_used_up(char *why, size_t why_bytes);
+/* Logs what has failed and why, and as its fix that the limit of open files is reached, where it (nearly) is. Called before anything
+ * is closed for it. */
+void files_log_failure(const char *what, const char *why);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,6 +26,7 @@ int main(int argc, char **argv)
     struct app_words words = { argc, argv };
     struct script_hooks hooks = { .serve = app_serve, .arg = &words };
     hold_standard_files();
+    signal(SIGHUP, SIG_IGN); /* until a server has something to reload; other commands are over in a moment */
     if (script_vm_open(&services, &vm, why, sizeof why) != FAIL_OK) {
         fprintf(stderr, "wick: cannot start Lua: %s\n", why);
         return EXIT_FAILURE;

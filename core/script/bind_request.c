@@ -291,7 +291,9 @@ static int request_index(lua_State *L)
     case KEY_QUERY: return push_query(L, request);
     case KEY_USER: lua_getiuservalue(L, 1, SLOT_USER); return 1;
     case KEY_HEADERS: return push_headers(L);
-    case KEY_METHOD: return push_str(L, request->head.method_text);
+    case KEY_METHOD: /* HEAD and GET share a key */
+        note_unkeyed(lua_touserdata(L, 1), STR("req.method"));
+        return push_str(L, request->head.method_text);
     case KEY_PATH: return push_str(L, request->head.path);
     case KEY_TARGET: return push_str(L, request->head.target);
     case KEY_ID: return push_str(L, str_make(request->id, request->id_len));

@@ -37,6 +37,7 @@ return {
         return { who = req.headers.Authorization or "nobody", language = req.headers["accept-language"] }
       end },
     { "GET", "/where", name = "where", cache = { ttl = "1h" }, handler = function(req) return { peer = req.peer } end },
+    { "GET", "/how", name = "how", cache = { ttl = "1h" }, handler = function(req) return { method = req.method } end },
     { "GET", "/told", name = "told", cache = { ttl = "1h" }, handler = function(req) return { told = req.raw_body } end },
     { "GET", "/fields", name = "fields", cache = { ttl = "1h" }, handler = function(req)
         local names = {}
@@ -143,13 +144,13 @@ describe("a route with cache", function()
       assert.equal(who, answer:json().who)
     end
     assert.equal("nobody", server:get("/who"):json().who)
-    for _, path in ipairs { "/where", "/told", "/fields" } do
+    for _, path in ipairs { "/where", "/how", "/told", "/fields" } do
       server:get(path)
       assert.equal("MISS", server:get(path).headers["x-cache"], path)
     end
     local log = server:log()
     local _, lines = log:gsub("its handler reads what their key does not hold", "")
-    assert.equal(4, lines)
+    assert.equal(5, lines)
     assert.is_truthy(log:find('route=who reads=Authorization fix="add the field to cache.vary, or', 1, true))
     assert.is_truthy(log:find('route=where reads=req.peer fix="take cache off the route and use cx.cache:get', 1, true))
   end)

@@ -47,7 +47,8 @@ return {
     for _, text in ipairs(warnings) do
       command.say("warning: %s", text)
     end
-    command.say("%s is fine: %d plugins, %d routes, %s%s", args.config, #worker.plugins, routes, engine_text(settings),
+    local count = #worker.plugins
+    command.say("%s is fine: %d plugin%s, %d routes, %s%s", args.config, count, count == 1 and "" or "s", routes, engine_text(settings),
       #warnings > 0 and (", %d warning%s"):format(#warnings, #warnings == 1 and "" or "s") or "")
     return command.OK
   end,
