@@ -3,15 +3,15 @@
  * DESIGN  An entry's block goes
  *           free -> making [shard_take]     making -> kept [shard_link]     making -> free [shard_give]
  *           kept -> fresh [taken out of the table: evicted, replaced, removed, expired]
- *           fresh -> waiting [all of them, when none waits: a point is asked for]
- *           waiting -> free [the point is over, nobody holds or pins it]            waiting -> held -> free [when its last holder let go]
+ *           fresh -> waiting [all of them, when none waits: an epoch is ended]
+ *           waiting -> free [the epoch is over, nobody holds it]                       waiting -> held -> free [when its last holder let go]
  *         Links change with one atomic store each; an entry that is out keeps its `next`, so who stands on it finds the way on.
  *         Room for a block is made by the policy's victims. Where a victim's block is of another size and so helps nobody yet, the
  *         emptiest page is cleared if it is no more than a quarter full. So no size starves another, and nearly all that goes the
  *         policy has chosen: who clears fuller pages takes what is in use with what is not.
  * HOLDS   What all blocks take is within slab.bytes_max at every step, limbo included. Where readers keep what was taken out, a put
  *         fails rather than that more goes: none evicts while limbo_bytes is above a sixteenth of the budget and the block it wants.
- * Path:   cache/store > [cache/shard] > cache/slab, cache/policy, cache/lookers
+ * Path:   cache/store > [cache/shard] > cache/slab, cache/policy, cache/epoch
  */
 #include "cache/shard.h"
 
@@ -74,7 +74,7 @@ void shard_close(struct cache_shard *shard)
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
-/* In one order with the coming and going of lookers (lookers.c). */
+/* In one order with the coming and going of readers (epoch.c). */
 static uint32_t load(const uint32_t *place) { return __atomic_load_n(place, __ATOMIC_SEQ_CST); }
 static void store(uint32_t *place, uint32_t handle) { __atomic_store_n(place, handle, __ATOMIC_SEQ_CST); }
 
@@ -151,10 +151,10 @@ static void retire(struct cache_shard *shard, struct cache_entry *entry)
     push(shard, &shard->fresh, entry);
 }
 
-/* Pins first: who makes a reference of one counts that before it takes the pin off. */
+/* Hazards first: who makes a reference of one counts that before it lets go of it. */
 static bool is_held(const struct cache_shard *shard, const struct cache_entry *entry)
 {
-    return lookers_have_pinned(&shard->store->lookers, entry) || __atomic_load_n(&entry->refs, __ATOMIC_ACQUIRE) > 0;
+    return epoch_is_held(&shard->store->epochs, entry) || __atomic_load_n(&entry->refs, __ATOMIC_ACQUIRE) > 0;
 }
 
 /* Nobody finds it any more: free, or held. */
@@ -171,7 +171,7 @@ static void settle(struct cache_shard *shard, struct cache_entry *entry)
 static void settle_waiting(struct cache_shard *shard)
 {
     struct cache_entry *entry;
-    if (!shard->waiting.first || !lookers_is_over(&shard->store->lookers, shard->point))
+    if (!shard->waiting.first || !epoch_is_over(&shard->store->epochs, shard->epoch))
         return;
     while ((entry = pop(shard, &shard->waiting)))
         settle(shard, entry);
@@ -191,7 +191,7 @@ void shard_reclaim(struct cache_shard *shard)
         return;
     shard->waiting = shard->fresh;
     shard->fresh = (struct shard_queue){ 0 };
-    shard->point = lookers_point(&shard->store->lookers);
+    shard->epoch = epoch_advance(&shard->store->epochs);
     settle_waiting(shard);
 }
 

@@ -7,7 +7,7 @@
 #define CACHE_SHARD_H
 
 #include "cache/entry.h"
-#include "cache/lookers.h"
+#include "cache/epoch.h"
 #include "cache/slab.h"
 
 struct shard_queue { uint32_t first, last; };
@@ -20,9 +20,9 @@ struct cache_shard {
     struct slab slab;
     struct policy policy;
     uint64_t *key_ticks;                 /* atomic each: the last removal, or put of unknown age, of a key with this hash */
-    /* Taken out of the table: since the last point; waiting for it to be over; held by references beyond it. */
+    /* Taken out of the table: in this epoch; in one that is to be over; held by references beyond it. */
     struct shard_queue fresh, waiting, held;
-    uint64_t point;
+    uint64_t epoch;
     size_t limbo_bytes;                  /* of all three */
     size_t entries;
     uint64_t puts, evictions, expirations;
@@ -39,7 +39,7 @@ struct cache_store {
     size_t bytes_max, fixed_bytes;
     uint64_t *tag_ticks;                 /* atomic each: the last drop of a tag with this hash */
     struct arena arena;
-    struct lookers lookers;
+    struct epochs epochs;
     unsigned shard_count;
     struct cache_shard shards[];
 };
@@ -52,7 +52,7 @@ static inline struct cache_entry *shard_entry(const struct cache_store *store, u
 {
     return arena_at(&store->arena, handle);
 }
-/* The entry of the key, without the lock, for as long as the looker sits; NULL: none. */
+/* The entry of the key, without the lock, until epoch_leave; NULL: none. */
 struct cache_entry *shard_look(struct cache_shard *shard, uint32_t hash, struct str key);
 /* Its place, or the one at the end of its bucket, which holds 0. */
 uint32_t *shard_find(struct cache_shard *shard, uint32_t hash, struct str key);

@@ -1,6 +1,6 @@
 /* store.c - L1: a table in shards, each with its own blocks, its own order of eviction and its share of the budget.
  *
- * DESIGN  A look-up takes no lock and moves nothing: it sits down (lookers.h), walks one bucket, compares, pins what it found and leaves.
+ * DESIGN  A look-up takes no lock and moves nothing: it enters an epoch (epoch.h), walks one bucket, compares, holds what it found and leaves.
  *         What is expired or dropped stays in its place, a miss, until a put replaces it, the sweep comes by or room is needed: so
  *         a key in use keeps its standing with the policy across its refreshes.
  *         A put takes its block first (evicting), fills it without the lock, and then links it.
@@ -67,7 +67,7 @@ enum fail cache_store_open(size_t bytes_max, struct cache_store **out)
     store->bytes_max = bytes_max;
     store->shard_count = shards;
     store->fixed_bytes = own_bytes + CACHE_TAG_SLOTS * sizeof *store->tag_ticks + arena_overhead(bytes_max);
-    lookers_init(&store->lookers);
+    epoch_init(&store->epochs);
     store->tag_ticks = mem_zero(MEM_CACHE, CACHE_TAG_SLOTS * sizeof *store->tag_ticks);
     enum fail fail = store->tag_ticks ? arena_open(&store->arena, bytes_max) : FAIL_NOMEM;
     if (!fail)
@@ -105,34 +105,34 @@ static enum cache_found judge(const struct cache_store *store, const struct cach
     return now_ms < entry->fresh_until_ms ? CACHE_FRESH : CACHE_STALE;
 }
 
-/* While sitting. The seat of a thread that holds something already takes no other pin: a reference does as well. */
-static void hold(struct looker *looker, struct cache_entry *entry, struct cache_hold *out)
+/* In the epoch. The slot of a thread that holds something already takes nothing more: a reference does as well. */
+static void hold(struct epoch_reader *reader, struct cache_entry *entry, struct cache_hold *out)
 {
-    *out = (struct cache_hold){ entry, lookers_pin(looker, entry) ? looker : NULL };
-    if (!out->seat)
+    *out = (struct cache_hold){ entry, epoch_hold(reader, entry) ? reader : NULL };
+    if (!out->reader)
         __atomic_fetch_add(&entry->refs, 1, __ATOMIC_RELAXED);
 }
 
 enum cache_found cache_store_hold(struct cache_store *store, struct str key, uint64_t now_ms, struct cache_hold *out)
 {
     uint64_t hash = siphash(key.data, key.len);
-    struct looker *looker = lookers_enter(&store->lookers);
+    struct epoch_reader *reader = epoch_enter(&store->epochs);
     struct cache_entry *entry = shard_look(shard_of(store, hash), (uint32_t)hash, key);
     enum cache_found found = judge(store, entry, now_ms);
     *out = (struct cache_hold){ NULL, NULL };
     if (entry)
         policy_hit(&entry->policy); /* wanted, even where it is out of date */
     if (found != CACHE_MISS)
-        hold(looker, entry, out);
-    count(found == CACHE_FRESH ? &looker->hits : found == CACHE_STALE ? &looker->stale : &looker->misses);
-    lookers_leave(looker);
+        hold(reader, entry, out);
+    count(found == CACHE_FRESH ? &reader->hits : found == CACHE_STALE ? &reader->stale : &reader->misses);
+    epoch_leave(reader);
     return found;
 }
 
 void cache_store_let_go(struct cache_hold *hold)
 {
-    if (hold->seat)
-        lookers_unpin(hold->seat);
+    if (hold->reader)
+        epoch_let_go(hold->reader);
     else
         cache_entry_unref(hold->entry);
     *hold = (struct cache_hold){ NULL, NULL };
@@ -141,9 +141,9 @@ void cache_store_let_go(struct cache_hold *hold)
 struct cache_entry *cache_store_keep(struct cache_hold *hold)
 {
     struct cache_entry *entry = hold->entry;
-    if (hold->seat) {
+    if (hold->reader) {
         __atomic_fetch_add(&entry->refs, 1, __ATOMIC_RELAXED);
-        lookers_unpin(hold->seat);
+        epoch_let_go(hold->reader);
     }
     *hold = (struct cache_hold){ NULL, NULL };
     return entry;
@@ -319,11 +319,11 @@ void cache_store_stats(struct cache_store *store, struct cache_stats *out)
     *out = (struct cache_stats){ .bytes_max = store->bytes_max,
                                  .bytes = store->fixed_bytes,
                                  .drops = __atomic_load_n(&store->drops, __ATOMIC_RELAXED) };
-    for (unsigned i = 0; i < LOOKERS_MAX; i++) {
-        const struct looker *looker = &store->lookers.seats[i];
-        out->hits += __atomic_load_n(&looker->hits, __ATOMIC_RELAXED);
-        out->stale += __atomic_load_n(&looker->stale, __ATOMIC_RELAXED);
-        out->misses += __atomic_load_n(&looker->misses, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < EPOCH_READERS_MAX; i++) {
+        const struct epoch_reader *reader = &store->epochs.readers[i];
+        out->hits += __atomic_load_n(&reader->hits, __ATOMIC_RELAXED);
+        out->stale += __atomic_load_n(&reader->stale, __ATOMIC_RELAXED);
+        out->misses += __atomic_load_n(&reader->misses, __ATOMIC_RELAXED);
     }
     for (unsigned i = 0; i < store->shard_count; i++) {
         struct cache_shard *shard = &store->shards[i];

@@ -51,7 +51,7 @@ void cache_store_close(struct cache_store *store);                 /* when nobod
 
 enum cache_found { CACHE_MISS, CACHE_FRESH, CACHE_STALE };
 /* What was found, held for a moment: until cache_store_let_go, on the same thread, without waiting in between. */
-struct cache_hold { struct cache_entry *entry; struct looker *seat; };
+struct cache_hold { struct cache_entry *entry; struct epoch_reader *reader; };
 /* On FRESH and STALE out->entry is held; on MISS it is NULL and nothing is to be let go of. Any thread. */
 enum cache_found cache_store_hold(struct cache_store *store, struct str key, uint64_t now_ms, struct cache_hold *out);
 void cache_store_let_go(struct cache_hold *hold);
