@@ -77,7 +77,7 @@ static size_t key_write(const struct serve_policy *policy, const struct http_req
             return 0;
         key[len++] = '\n';
         key[len++] = value.data ? '=' : '-'; /* an empty field is one, and a handler sees which */
-        if (value.len)
+        if (value.data)
             memcpy(key + len, value.data, value.len);
         len += value.len;
     }
