@@ -222,7 +222,8 @@ static void what_is_held_stays_as_it_is_until_it_is_let_go_of(void **state)
     assert_null(hold.entry);
     assert_int_equal(cache_store_put(store, &put, 0, NULL), FAIL_OK);
     assert_int_equal(cache_store_hold(store, put.key, 0, &hold), CACHE_FRESH);
-    assert_int_equal(cache_store_hold(store, put.key, 0, &second), CACHE_FRESH); /* the slot holds something: by reference */
+    assert_int_equal(cache_store_hold(store, put.key, 0, &second),
+                     CACHE_FRESH); /* the slot holds something: by reference */
     cache_store_remove(store, put.key);
     put.value = STR("two");
     assert_int_equal(cache_store_put(store, &put, 0, NULL), FAIL_OK); /* not in the block of the first */
