@@ -3,8 +3,8 @@
  * DESIGN  OFF -> OPENING [the first subscriber]    OPENING -> OPEN [on_open]    OPEN -> OFF [the last one has left]
  *         OPENING, OPEN -> WAITING [refused, lost, silent, a pooler in between]    WAITING -> OPENING [retry_ms later: the breaker's time]
  *         In OPEN, ask() sends one unit: LISTEN and UNLISTEN of all channels that need it, and `select 1` behind them, whose answer says
- *         that they hold. The same select alone is the ping of an idle connection: without an answer in time it is given up, for a
- *         half-open socket says nothing by itself.
+ *         that they hold. The same select alone is the ping of an idle connection: with neither an answer nor a note in time it is given
+ *         up, for a half-open socket says nothing by itself.
  * HOLDS   Channels and subscriptions change under the mutex; the connection is touched by the owner's loop only.
  * Path:   script/listen > sql/listen > [postgres/listen] > postgres/channel, subscription, query
  */
@@ -173,12 +173,25 @@ static void on_ping(void *arg)
     go_on(listen);
 }
 
+static void wait_for_answer(struct postgres_listen *listen);
+
+/* An answer stands behind the notes that came before it: as long as those arrive, it is on its way. */
 static void on_no_answer(void *arg)
 {
     struct postgres_listen *listen = arg;
+    if (listen->has_heard) {
+        wait_for_answer(listen);
+        return;
+    }
     sql_error_set(&listen->connection->error, "08006", "the server has not answered for %d ms",
                   POSTGRES_LISTEN_ANSWER_MS);
     postgres_connection_turn_lost(listen->connection);
+}
+
+static void wait_for_answer(struct postgres_listen *listen)
+{
+    listen->has_heard = false;
+    timer_start(listen->loop, &listen->answer, POSTGRES_LISTEN_ANSWER_MS, on_no_answer, listen);
 }
 
 /* --- asking --- */
@@ -241,7 +254,7 @@ static void ask(struct postgres_listen *listen)
             sql_error_set(&listen->connection->error, "53200", "cannot ask for notifications: %s", fail_text(fail));
         on_lost(listen->connection);
     } else if (listen->is_asking) {
-        timer_start(listen->loop, &listen->answer, POSTGRES_LISTEN_ANSWER_MS, on_no_answer, listen);
+        wait_for_answer(listen);
     }
 }
 
@@ -288,6 +301,7 @@ static const struct postgres_user listen_user = { on_call, on_quiet, on_lost };
 static void on_notification(struct postgres_connection *connection, const PGnotify *notification)
 {
     struct postgres_listen *listen = connection->user_data;
+    listen->has_heard = true;
     metric_add(listen->meter->notifications, 1);
     lock(listen);
     struct postgres_channel *channel = map_get(&listen->channels, str_of(notification->relname));

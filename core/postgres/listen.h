@@ -31,7 +31,7 @@ struct postgres_listen {
     struct sql_call call;                 /* the last of each unit: its answer says that the unit took place */
     struct breaker breaker;
     struct timer retry, ping, answer;
-    bool is_asking, is_ping_due, is_answered, has_worked;
+    bool is_asking, is_ping_due, is_answered, has_worked, has_heard;
 };
 
 MUST_USE enum fail postgres_listen_init(struct postgres_listen *listen, struct postgres_pool *pool, struct loop *loop);

@@ -2,6 +2,7 @@
 #include "world.h"
 
 #include "postgres/engine.h"
+#include "postgres/listen.h"
 #include "sql/listen.h"
 
 #include <pthread.h>
@@ -290,6 +291,28 @@ static void servers(const char *verb, const char *rest)
     assert_int_equal(pclose(pipe), 0);
 }
 
+/* The answer to a ping stands behind all of them, and there is more to read than fits into the time it has. */
+static void notes_that_arrive_are_a_sign_of_life(void **state)
+{
+    (void)state;
+    if (!needs_server())
+        skip();
+    static struct heard heard;
+    subscribe_and_wait(&heard, "c");
+    int pid = outside_int("select pid from pg_stat_activity where " LISTENING);
+    kill(pid, SIGSTOP);
+    turn(300); /* a ping is on its way */
+    outside("do $$ begin for i in 1..20000 loop perform pg_notify('c', i || repeat('q', 7000)); end loop; end $$");
+    kill(pid, SIGCONT);
+    turn_until(5000, heard.notes > 0);
+    clock_fake(clock_mono_ns() + (POSTGRES_LISTEN_ANSWER_MS + 1000) * UINT64_C(1000000), clock_wall_us());
+    turn(20);
+    clock_fake(0, 0);
+    turn_until(20000, heard.notes == 20000);
+    assert_int_equal(heard.gaps, 1);
+    sql_unlisten(heard.subscription);
+}
+
 static void an_idle_connection_is_asked_and_one_without_answer_is_replaced(void **state)
 {
     (void)state;
@@ -428,6 +451,7 @@ int main(void)
         SPEC(a_lost_connection_is_a_gap_for_everybody_once_it_holds_again, set_up_pinging),
         SPEC(a_slow_subscriber_loses_its_queue_and_gets_a_gap_and_holds_nobody_up, set_up),
         SPEC(a_note_that_is_refused_comes_again_first, set_up),
+        SPEC(notes_that_arrive_are_a_sign_of_life, set_up_pinging),
         SPEC(an_idle_connection_is_asked_and_one_without_answer_is_replaced, NULL),
         SPEC(subscribers_come_and_go_on_many_loops, NULL),
         cmocka_unit_test(everything_is_given_back),
