@@ -92,7 +92,7 @@ static struct cache_shard *shard_of(struct cache_store *store, uint64_t hash)
 
 /* --- looking up --------------------------------------------------------------------------------------------------- */
 
-/* Written by one thread at a time, who sits there. */
+/* Written by one thread at a time, the one in the slot. */
 static void count(uint64_t *counter)
 {
     __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);

@@ -18,7 +18,6 @@
 
 enum {
     HTTP_PIECES_MAX = 16,             /* what stream_try_write takes */
-    HTTP_BODY_COPIED_MAX = 2048,      /* shorter bodies are copied behind their head */
     HTTP_COLLECTED_MAX = 64 * 1024,   /* replies waiting for the end of a read: more is written at once */
     HTTP_WAITING_MAX = 64 * 1024,     /* bytes of pipelined requests kept; then reading pauses */
     HTTP_ROOM_BYTES = 64 * 1024,      /* a stream with more than this in its queue has no room */

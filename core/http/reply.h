@@ -10,6 +10,8 @@
 #include "base/fail.h"
 #include "http/request.h"
 
+enum { HTTP_BODY_COPIED_MAX = 2048 };    /* shorter bodies are copied behind their head, and released at once */
+
 struct http_reply {
     int status;
     struct str type;                      /* Content-Type; empty: none */

@@ -23,8 +23,7 @@ enum {
     META_HEAD = ETAG_LEN + 2,
     FOLLOW_MS = 10000,
     RETRIES_MAX = 2,
-    FIELDS_MAX = 1024,
-    LENT_MAX = 2048 /* what http copies behind its head */
+    FIELDS_MAX = 1024
 };
 enum { ENTRY_RESPONSE = 1 };
 
@@ -203,7 +202,7 @@ static void send_entry(struct http_request *request, struct cache_entry *entry, 
 static void send_hit(struct http_request *request, struct cache_hold *hold)
 {
     struct str what = STR("HIT; layer=l1");
-    if (cache_entry_value(hold->entry).len > LENT_MAX) {
+    if (cache_entry_value(hold->entry).len > HTTP_BODY_COPIED_MAX) {
         send_entry(request, cache_store_keep(hold), what);
         return;
     }
