@@ -23,13 +23,13 @@ local function folder_of(path)
   return path:match("^(.*/)[^/]*$") or "./"
 end
 
-local function relative(path, base)
-  return path:sub(1, 1) == "/" and path or base .. path:gsub("^%./+", "")
-end
-
 -- One file, one name: "./a.lua" is "a.lua".
 local function identity(path)
   return (path:gsub("^%./+", ""))
+end
+
+local function relative(path, base)
+  return path:sub(1, 1) == "/" and path or base .. identity(path)
 end
 
 -- A mistake with the file it is in, where Lua named no line: it does not for a tail call, or when memory ran out.
@@ -207,8 +207,10 @@ function config.error_texts(path, source, errors, raw)
   local lines, texts = locate(source or ""), {}
   for _, err in ipairs(errors) do
     local line = line_of(lines, err.path)
-    texts[#texts + 1] = not has_gap(raw, err.path) and
-      { line = line or 0, text = ("%s:%s %s: %s"):format(path, line and line .. ":" or "", S.path_text(err.path), err.text) } or nil
+    if not has_gap(raw, err.path) then
+      local text = ("%s:%s %s: %s"):format(path, line and line .. ":" or "", S.path_text(err.path), err.text)
+      texts[#texts + 1] = { line = line or 0, text = text }
+    end
   end
   table.sort(texts, function(a, b)
     if a.line ~= b.line then
